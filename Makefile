@@ -1,0 +1,57 @@
+# Every target does its own set-up, and is quick the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MYPY_TREE := $(VENV)/typecheck/paidonce
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test test-all lint format bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("paidonce needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## 300 payments, clients that retry, processes killed; then the verdict
+	@$(BIN)/paidonce demo $(ARGS)
+
+up: $(READY) ## the whole stack on this machine until Ctrl-C
+	@$(BIN)/paidonce up $(ARGS)
+
+test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: $(READY) ## the slow tests too
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@MYPYPATH=$(VENV)/typecheck $(BIN)/mypy -p paidonce
+	@$(BIN)/pytest -q -p no:randomly tests/test_tidy.py tests/test_imports.py
+
+# mypy does not see packages through setuptools' editable finder, so it gets a tree of links.
+$(MYPY_TREE): $(READY)
+	@rm -rf $@ && mkdir -p $@
+	@for name in app bench chaos devstack migrations workers; do ln -s ../../../$$name $@/$$name; done
+	@for file in paidonce/*; do ln -s ../../../$$file $@/; done
+
+format: $(READY) ## mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## figures beside their peers, in the same run
+	@$(BIN)/paidonce bench $(ARGS)
+
+lock: $(READY) ## resolve the pinned requirements anew
+	@$(BIN)/python requirements/lock.py
+
+clean: ## what the targets made here
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

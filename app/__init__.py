@@ -1,0 +1,1 @@
+"""The payment API: what runs inside a request, and what it shares with the workers."""

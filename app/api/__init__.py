@@ -1,0 +1,1 @@
+"""HTTP: routes, wire schemas and problem documents (docs/design.md, "The API")."""

@@ -1,0 +1,1 @@
+"""Who may call: token, key sets, policy, principal (docs/design.md, "Who may call")."""

@@ -1,0 +1,1 @@
+"""Customers under the merchant's own ids (docs/design.md, "The API")."""

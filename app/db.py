@@ -1,0 +1,129 @@
+"""How do we reach PostgreSQL? One engine for ordinary queries, one psycopg pool for the hot statements.
+
+Functions that take a `Connection` never commit: the edge does (docs/design.md, "Layout"). They
+are plain functions; code on asyncio calls them through `AsyncConnection.run_sync`, so there is
+one version of each, not two.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from paidonce.app.errors import CommitUnknownError, SchemaVersionError
+from paidonce.app.settings import Settings
+
+#: The migration that this program was written for; migrations/versions holds it.
+SCHEMA_VERSION = "0008"
+
+#: READ COMMITTED: at REPEATABLE READ the loser of a claim gets SQLSTATE 40001 instead of the winner's row.
+ISOLATION = "READ COMMITTED"
+
+#: Errors of the server that say "try the same again": serialization, deadlock, lock time-out,
+#: too many connections, admin shutdown, crash, cannot connect now.
+TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "25006"})
+
+
+def libpq_dsn(settings: Settings) -> str:
+    """Return the DSN for psycopg."""
+    return settings.dsn.get_secret_value()
+
+
+def sqlalchemy_url(settings: Settings) -> str:
+    """Return the DSN for SQLAlchemy."""
+    return libpq_dsn(settings).replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def engine(settings: Settings, *, size: int = 4) -> Engine:
+    """Return an engine for a worker."""
+    return create_engine(sqlalchemy_url(settings), isolation_level=ISOLATION, pool_size=size, pool_pre_ping=True)
+
+
+def async_engine(settings: Settings, *, size: int) -> AsyncEngine:
+    """Return an engine for code on asyncio."""
+    return create_async_engine(
+        sqlalchemy_url(settings),
+        isolation_level=ISOLATION,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=settings.api_pool_wait_s,
+        pool_pre_ping=True,
+    )
+
+
+def hot_pool(settings: Settings, *, lock_timeout_ms: int) -> AsyncConnectionPool:
+    """Return a closed pool of autocommitting connections for statements that are transactions by themselves."""
+    return AsyncConnectionPool(
+        libpq_dsn(settings),
+        min_size=2,
+        max_size=settings.api_connections_max,
+        timeout=settings.api_pool_wait_s,
+        open=False,
+        kwargs={"autocommit": True, "prepare_threshold": 0, "options": f"-c lock_timeout={lock_timeout_ms}"},
+    )
+
+
+@contextmanager
+def begin(bind: Engine) -> Iterator[Connection]:
+    """Open a transaction and commit it at the end.
+
+    Raises:
+        CommitUnknownError: the COMMIT got no answer, so it may or may not have happened.
+    """
+    with bind.connect() as tx:
+        yield tx
+        try:
+            tx.commit()
+        except OperationalError as error:
+            raise _commit_error(error) from error
+
+
+@asynccontextmanager
+async def begin_async(bind: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction on asyncio and commit it at the end; raises as `begin` does."""
+    async with bind.connect() as tx:
+        yield tx
+        try:
+            await tx.commit()
+        except OperationalError as error:
+            raise _commit_error(error) from error
+
+
+def _commit_error(error: OperationalError) -> Exception:
+    """A COMMIT that the server refused did not happen; cut off, or ended while it waited for a standby, nobody knows."""
+    state = sqlstate(error)
+    return error if state and state[:2] not in {"08", "57"} else CommitUnknownError()
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of a psycopg or SQLAlchemy error; None when the server sent none."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same transaction may succeed when it is run again."""
+    state = sqlstate(error)
+    if state is not None:
+        return state in TRANSIENT_STATES or state.startswith("08")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | CommitUnknownError)
+
+
+def check_schema(tx: Connection) -> None:
+    """Refuse a database of another schema version.
+
+    Raises:
+        SchemaVersionError: names both versions and what to do.
+    """
+    exists = tx.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
+    found = tx.scalar(text("SELECT version_num FROM alembic_version")) if exists else None
+    if found != SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"the database has schema version {found or 'none'}, this program needs {SCHEMA_VERSION}: "
+            + ("run `paidonce migrate`" if (found or "") < SCHEMA_VERSION else "run a newer paidonce")
+        )

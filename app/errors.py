@@ -1,0 +1,138 @@
+"""What can go wrong, on one screen. The docstring is the default message.
+
+`status` and `code` are what an HTTP caller sees (RFC 9457); `code` is stable and is the last
+part of the problem's `type`. Errors without a `status` never reach a caller as they are.
+"""
+
+
+class PaidonceError(Exception):
+    """Something in Paidonce failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class ConfigurationError(PaidonceError):
+    """A setting is missing or wrong: the message names it and says what to do."""
+
+
+class SchemaVersionError(ConfigurationError):
+    """The database has another schema version than this program: run `paidonce migrate`."""
+
+
+class CommitUnknownError(PaidonceError):
+    """A COMMIT got no answer: nobody knows whether it happened. Asking again under the same key tells."""
+
+
+class LeaseLostError(PaidonceError):
+    """Another process holds the lease now: stop, and start as a newcomer."""
+
+
+class Problem(PaidonceError):
+    """The request cannot be carried out."""
+
+    status = 500
+    code = "internal"
+    #: seconds after which the same request may succeed; None: it will not by waiting
+    retry_after: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The class's own sentence: the same for every occurrence (RFC 9457, section 3.1.3)."""
+        return (type(self).__doc__ or "").strip().splitlines()[0]
+
+
+class BadRequestError(Problem):
+    """The request is malformed."""
+
+    status, code = 400, "bad-request"
+
+
+class IdempotencyKeyMissingError(BadRequestError):
+    """This request needs an Idempotency-Key header."""
+
+    code = "idempotency-key-missing"
+
+
+class IdempotencyKeyMalformedError(BadRequestError):
+    """The Idempotency-Key header must be one line of 1 to 255 visible ASCII characters."""
+
+    code = "idempotency-key-malformed"
+
+
+class NotFoundError(Problem):
+    """There is no such resource."""
+
+    status, code = 404, "not-found"
+
+
+class ConflictError(Problem):
+    """The resource's state does not allow this."""
+
+    status, code = 409, "conflict"
+
+
+class IdempotencyKeyReusedError(ConflictError):
+    """This Idempotency-Key was used before for another request."""
+
+    code = "idempotency-key-reused"
+
+
+class IdempotencyKeyExpiredError(ConflictError):
+    """This Idempotency-Key was used before, and its response is no longer kept."""
+
+    code = "idempotency-key-expired"
+
+
+class RequestInProgressError(ConflictError):
+    """The first request with this Idempotency-Key is still running."""
+
+    code, retry_after = "request-in-progress", 1
+
+
+class NotCancelableError(ConflictError):
+    """Only a pending payment can be canceled."""
+
+    code = "not-cancelable"
+
+
+class NotRefundableError(ConflictError):
+    """Only a captured payment can be refunded, and never by more than is left of it."""
+
+    code = "not-refundable"
+
+
+class PreconditionFailedError(Problem):
+    """The resource has changed: its ETag is not the one in If-Match."""
+
+    status, code = 412, "precondition-failed"
+
+
+class UnprocessableError(Problem):
+    """The request is well-formed, but a member of it is wrong."""
+
+    status, code = 422, "unprocessable"
+
+
+class CustomerUnknownError(UnprocessableError):
+    """There is no customer with this customer_id: PUT /v1/customers/{id} first."""
+
+    code = "customer-unknown"
+
+
+class PreconditionRequiredError(Problem):
+    """This request needs an If-Match header with the resource's ETag."""
+
+    status, code = 428, "precondition-required"
+
+
+class UnavailableError(Problem):
+    """The service cannot do this right now; nothing was lost, and asking again is safe."""
+
+    status, code, retry_after = 503, "unavailable", 1
+
+
+class OutcomeUnknownError(UnavailableError):
+    """The database did not answer our COMMIT: ask again with the same Idempotency-Key to learn what happened."""
+
+    code = "outcome-unknown"

@@ -1,0 +1,1 @@
+"""Payments, refunds, their ledger and the port to the provider (docs/design.md, "Effects")."""

@@ -1,0 +1,167 @@
+"""What can be set, by whom runs it: environment variables with the prefix PAIDONCE_.
+
+Every field says its unit (units last in the name) and why the default is what it is.
+"""
+
+from datetime import timedelta
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; `paidonce doctor` checks it."""
+
+    model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore")
+
+    # --- servers
+    dsn: SecretStr = Field(
+        SecretStr("postgresql://paidonce@127.0.0.1:5432/paidonce"),
+        description="PostgreSQL, as a libpq URL. Several hosts with target_session_attrs=read-write for a failover pair.",
+    )
+    kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port separated by commas.")
+    valkey: str = Field("redis://127.0.0.1:6379/0", description="Valkey, as a redis:// URL.")
+    stack: Literal["embedded", "containers"] = Field(
+        "embedded", description="Where `paidonce up` and the tests take servers from that no setting names."
+    )
+
+    # --- the process
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics on loopback; 0 serves none.")
+    worker_port: int = Field(0, ge=0, le=65535, description="Port of a worker's /readyz on loopback; 0 serves none.")
+
+    # --- the API
+    api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    api_port: int = Field(8080, ge=0, le=65535, description="Port that the API listens on.")
+    api_head_bytes_max: int = Field(16_384, description="Bytes of request line and headers; above it 431.")
+    api_body_bytes_max: int = Field(65_536, description="Bytes of a request body; a payment needs 2 KB. Above it 413.")
+    api_connections_max: int = Field(16, description="Database connections of one API process, per pool.")
+    api_pool_wait_s: float = Field(2.0, description="Seconds that a request waits for a connection; then 503.")
+
+    # --- idempotency: see docs/design.md, "Idempotent HTTP"
+    idempotency_profile: Literal["paidonce", "ietf"] = Field(
+        "paidonce",
+        description="Answer to a key reused for another request: 409, or 422 as the IETF draft has it.",
+    )
+    idempotency_first_wait_ms: int = Field(
+        100, description="Milliseconds that any duplicate waits on the row of the first request."
+    )
+    idempotency_wait_ms: int = Field(
+        2_000,
+        description="Milliseconds that one of the few waiters waits on it; then 409 request-in-progress.",
+    )
+    idempotency_waiters_max: int = Field(
+        4,
+        description="Requests of one process that may wait that long at once: duplicates never drain the pool.",
+    )
+    idempotency_money_retention_h: int = Field(
+        72,
+        description="Hours that the response to a payment request is kept: a client's bug from Friday survives the weekend.",
+    )
+    idempotency_other_retention_h: int = Field(6, description="Hours that any other stored response is kept.")
+    idempotency_tombstone_d: int = Field(
+        30,
+        description="Days more that an expired key is remembered, so that it is refused and never paid again.",
+    )
+
+    # --- tokens: see docs/design.md, "Who may call"
+    issuer: str = Field("http://127.0.0.1:8081", description="The `iss` of every accepted token.")
+    jwks_url: str | None = Field(None, description="Where its key set is; by default <issuer>/.well-known/jwks.json.")
+    audience: str = Field("paidonce", description="The `aud` that a token must name.")
+    token_bytes_max: int = Field(4_096, description="Bytes of a token; above it 401.")
+    token_skew_s: int = Field(120, description="Seconds by which the issuer's clock may differ from ours.")
+    jwks_cache_s: int = Field(3_600, description="Seconds that a key set is used before it is fetched again.")
+    jwks_cooldown_s: float = Field(5.0, description="Seconds between two fetches for unknown key ids.")
+
+    # --- outbox and relay: see docs/design.md, "Outbox" and "Relay"
+    outbox_shards: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Shards of the outbox, fixed at the first migration; each costs Kafka transactions.",
+    )
+    outbox_retention_d: int = Field(7, description="Days that an event stays in the outbox, replayable.")
+    topic: str = Field("payments", description="Topic of the payment events.")
+    topic_partitions: int = Field(6, description="Partitions of a topic that we create.")
+    topic_replication: int = Field(1, description="Replication factor of a topic that we create; 3 on a cluster.")
+    topic_retention_d: int = Field(7, description="Days that a topic which we create keeps its records.")
+    topic_segment_d: int = Field(1, description="Days of one segment: a record may outlive its retention by that much.")
+    message_bytes_max: int = Field(
+        1_000_000,
+        description="Bytes of an event with its headers: below the topic's max.message.bytes (1,048,588).",
+    )
+    relay_lease_s: float = Field(
+        10.0,
+        description="Seconds until another relay takes over a dead one's shard; Kafka's time limits follow it.",
+    )
+    relay_window_events: int = Field(2_000, description="Events of one window: 50 ms of Kafka transaction at 40k/s.")
+    relay_poll_s: float = Field(0.2, description="Seconds between polls: the net for producers that do not hint.")
+
+    # --- consumers: see docs/design.md, "Inbox"
+    consumer_batch: int = Field(500, description="Messages of one transaction, at most.")
+    consumer_session_s: float = Field(10.0, description="Seconds until Kafka gives a dead consumer's partitions away.")
+    consumer_alone_starts: int = Field(
+        3, description="Starts alone during which a message may kill its process, before it is poison."
+    )
+    consumer_lock_timeout_ms: int = Field(5_000, description="Milliseconds that a consumer waits for a row lock.")
+    brake_window: int = Field(50, description="Messages over which the brake looks back.")
+    brake_share: float = Field(0.5, description="Share of poison among them at which the consumer stops.")
+    redrive_horizon_d: int = Field(14, description="Days after which a dead letter can no longer be redriven.")
+    inbox_retention_d: int = Field(
+        35, description="Days that the inbox remembers a message: longer than it can come back (S15)."
+    )
+    clock_skew_s: int = Field(300, description="Seconds by which clocks may differ, in the retention arithmetic.")
+
+    # --- effects: see docs/design.md, "Effects"
+    effect_lease_s: float = Field(30.0, description="Seconds that a worker owns an effect: longer than its call.")
+    effect_call_s: float = Field(10.0, description="Seconds that one call to the provider may take.")
+    effect_parallel: int = Field(16, description="Calls of one effects worker at once.")
+    effect_poll_s: float = Field(0.2, description="Seconds between looks for due effects.")
+    effect_retry_first_s: float = Field(0.5, description="Seconds before the first retry of an effect, jittered.")
+    effect_retry_most_s: float = Field(300.0, description="Seconds between retries, at most.")
+    breaker_failures: int = Field(10, description="Failures in a row that open the circuit breaker.")
+    breaker_open_s: float = Field(5.0, description="Seconds that an open breaker lets no call through.")
+
+    # --- the provider: see docs/design.md, "Provider"
+    provider_url: str = Field("http://127.0.0.1:8082", description="The provider, or the simulator.")
+    provider_secret: SecretStr = Field(
+        SecretStr("whsec_cHJvdmlkZXItZGV2ZWxvcG1lbnQtc2VjcmV0"),
+        description="Signs the provider's webhooks to us.",
+    )
+    provider_honours_keys_s: int = Field(
+        86_400, description="Seconds that the provider keeps idempotency keys; 0: it ignores them."
+    )
+    provider_key_margin_s: int = Field(
+        3_600, description="Seconds before that end at which we no longer send under a key again."
+    )
+    provider_settles_within_s: int | None = Field(
+        60,
+        description="Seconds after which a request is in the provider's look-up if ever; empty: it does not say.",
+    )
+
+    # --- merchant webhooks: see docs/design.md, "Webhooks"
+    webhook_call_s: float = Field(10.0, description="Seconds that one delivery may take.")
+    webhook_retry_horizon_h: int = Field(72, description="Hours of retries before a delivery is a dead letter.")
+    webhook_private_addresses: bool = Field(
+        False,
+        description="Whether a webhook may go to a private or loopback address: true in demo and tests only.",
+    )
+
+    # --- the cleaner: see docs/design.md, "Retention"
+    cleaner_interval_s: float = Field(60.0, description="Seconds between two rounds of the cleaner.")
+    cleaner_lease_s: float = Field(30.0, description="Seconds until another cleaner takes over.")
+    partitions_ahead_d: int = Field(
+        7, description="Days ahead for which partitions exist: a cleaner may be away a week."
+    )
+
+    def key_retention(self, *, money: bool) -> timedelta:
+        """Return how long a stored response is kept."""
+        return timedelta(hours=self.idempotency_money_retention_h if money else self.idempotency_other_retention_h)
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return this process's settings, read once; raises pydantic.ValidationError naming what is wrong."""
+    return Settings()

@@ -1,0 +1,312 @@
+"""Which tables are there? Columns and types, once; what they mean is in docs/design.md, "Tables".
+
+Statements on a table live in one module, its home, named beside it. Partitions, generated
+columns and triggers are made by the migrations, which a test holds against this file.
+"""
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
+from sqlalchemy.types import UserDefinedType
+
+metadata = MetaData()
+
+
+class Xid8(UserDefinedType[int]):
+    """A full transaction id, which never wraps around."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_options: object) -> str:
+        """Return the type's name in SQL."""
+        return "xid8"
+
+
+class Snapshot(UserDefinedType[str]):
+    """A `pg_snapshot`: which transactions were visible at one moment."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_options: object) -> str:
+        """Return the type's name in SQL."""
+        return "pg_snapshot"
+
+
+Moment = TIMESTAMP(timezone=True)
+_NOW = text("now()")
+
+
+def _created() -> Column[object]:
+    return Column("created_at", Moment, nullable=False, server_default=_NOW)
+
+
+#: What was fixed when this database was first used. Home: app/installation.py
+installation = Table(
+    "installation", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
+)
+
+#: One row a key. A tombstone has no response. Home: app/idempotency/store.py
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("idem_key", Text, primary_key=True),
+    Column("request_hash", CHAR(64), nullable=False),
+    Column("hash_version", SmallInteger, nullable=False),
+    Column("response_status", SmallInteger),
+    Column("response_headers", JSONB),
+    Column("response_body", LargeBinary),
+    Column("resource_id", Text),
+    _created(),
+    Column("expires_at", Moment, nullable=False),
+    Index("idempotency_expires_at", "expires_at"),
+)
+
+#: One row a payment; `version` counts its changes and is its ETag. Home: app/payments/store.py
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("payment_method", Text, nullable=False),
+    Column("customer_id", Text),
+    Column("reference", Text),
+    Column("description", Text),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("amount_refunded", BigInteger, nullable=False, server_default=text("0")),
+    Column("provider_charge_id", Text),
+    Column("decline_code", Text),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    _created(),
+    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    Index("payments_tenant", "tenant", "id"),
+    Index("payments_tenant_status", "tenant", "status", "id"),
+    Index("payments_tenant_customer", "tenant", "customer_id", "id"),
+)
+
+#: One row a refund. Home: app/payments/refunds.py
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("payment_id", UUID(as_uuid=True), nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("reason", Text),
+    Column("provider_refund_id", Text),
+    Column("failure_code", Text),
+    _created(),
+    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    Index("refunds_payment", "payment_id", "id"),
+)
+
+#: Customers under the merchant's own ids. Home: app/customers/store.py
+customers = Table(
+    "customers",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
+    _created(),
+    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+)
+
+#: Where a tenant's events go. Home: app/webhooks/endpoints.py
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("events", ARRAY(Text)),
+    _created(),
+    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+)
+
+#: Events to publish; append-only, one partition a day of created_at. The names are those that
+#: Debezium's outbox event router reads. Home: app/messaging/outbox.py
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Column("txid", Xid8, nullable=False, server_default=func.pg_current_xact_id()),
+    Column("shard", SmallInteger, Computed("fixed by the first migration", persisted=True), nullable=False),
+    Column("id", UUID(as_uuid=True), nullable=False),
+    Column("aggregatetype", Text, nullable=False),
+    Column("aggregateid", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("headers", JSONB, nullable=False, server_default=text("'{}'")),
+    _created(),
+    Index("outbox_shard_txid", "shard", "txid", "position"),
+    Index("outbox_id", "id"),
+)
+
+#: What the relay publishes, one row before each Kafka transaction. Home: workers/windows.py
+relay_windows = Table(
+    "relay_windows",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("s1", Snapshot, nullable=False),
+    Column("s2", Snapshot, nullable=False),
+    Column("lo", BigInteger, nullable=False),
+    Column("hi", BigInteger, nullable=False),
+    Column("identity", UUID(as_uuid=True), nullable=False),
+    Column("published", Moment),
+    _created(),
+)
+
+#: Who owns what, on the database's clock; `epoch` grows with each owner. Home: workers/leases.py
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("expires_at", Moment),
+)
+
+#: Which message each consumer has worked on, by day of the id. Home: app/messaging/inbox.py
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("message_id", UUID(as_uuid=True), primary_key=True),
+    Column("arrived_at", Moment, nullable=False, server_default=_NOW),
+)
+
+#: The same for ids that are not ours. Home: app/messaging/inbox.py
+inbox_foreign = Table(
+    "inbox_foreign",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("message_id", Text, primary_key=True),
+    Column("arrived_at", Moment, nullable=False, server_default=_NOW),
+    Index("inbox_foreign_arrived_at", "arrived_at"),
+)
+
+#: Messages that wait, with every later one of their key. Home: app/messaging/parked.py
+parked = Table(
+    "parked",
+    metadata,
+    Column("position", BigInteger, Identity(always=True), primary_key=True),
+    Column("consumer", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("envelope", JSONB, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("reason", Text, nullable=False),
+    Column("next_attempt_at", Moment, nullable=False),
+    _created(),
+    UniqueConstraint("consumer", "message_id", name="parked_message"),
+    Index("parked_key", "consumer", "key", "position"),
+    Index("parked_due", "consumer", "next_attempt_at"),
+)
+
+#: Who reads a partition, and the message it started alone after a crash. Home: app/messaging/starts.py
+starts = Table(
+    "starts",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("holder", UUID(as_uuid=True)),
+    Column("alone_offset", BigInteger),
+    Column("alone_starts", Integer, nullable=False, server_default=text("0")),
+)
+
+#: Messages that nobody could work on, whole. Home: app/messaging/dead_letters.py
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("consumer", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("key", Text),
+    Column("envelope", JSONB, nullable=False),
+    Column("value", LargeBinary),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'dead'")),
+    _created(),
+    Column("settled_at", Moment),
+    UniqueConstraint("consumer", "message_id", name="dead_letters_message"),
+)
+
+#: Calls to the outside, a row before each. Home: app/messaging/effects.py
+effects = Table(
+    "effects",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'pending'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("open_attempt", Boolean, nullable=False, server_default=text("false")),
+    Column("first_sent_at", Moment),
+    Column("next_attempt_at", Moment, server_default=_NOW),
+    Column("claim_token", UUID(as_uuid=True)),
+    Column("lease_until", Moment),
+    Column("request", LargeBinary, nullable=False),
+    Column("response", LargeBinary),
+    _created(),
+    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    UniqueConstraint("kind", "subject", name="effects_subject"),
+    Index("effects_due", "next_attempt_at", postgresql_where=text("state IN ('pending', 'running', 'unknown')")),
+)
+
+#: Every claim, attempt, answer and change of state; append-only. Home: app/messaging/effects.py
+effect_history = Table(
+    "effect_history",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("effect_id", UUID(as_uuid=True), nullable=False),
+    Column("claim_token", UUID(as_uuid=True)),
+    Column("event", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Index("effect_history_effect", "effect_id", "id"),
+)
+
+#: Double entry: the lines of a transaction sum to zero (checked at commit). Home: app/payments/ledger.py
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("transaction_id", UUID(as_uuid=True), primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("payment_id", UUID(as_uuid=True), nullable=False),
+    _created(),
+    Index("ledger_entries_payment", "payment_id"),
+)

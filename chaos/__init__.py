@@ -1,0 +1,1 @@
+"""The fault rig: workload, faults, history, checkers (docs/design.md, "The fault rig")."""

@@ -1,0 +1,1 @@
+"""The embedded stack: real servers on this machine, from packages alone (docs/design.md, "Embedded")."""

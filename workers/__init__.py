@@ -1,0 +1,1 @@
+"""The background processes: relay, consumers, effects, cleaner (docs/design.md, "Processes")."""
