@@ -94,7 +94,7 @@ async def begin_async(bind: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 def _commit_error(error: OperationalError) -> Exception:
-    """A COMMIT that the server refused did not happen; cut off, or ended while it waited for a standby, nobody knows."""
+    """A COMMIT that was refused did not happen; one that was cut off or ended in mid-wait: nobody knows."""
     state = sqlstate(error)
     return error if state and state[:2] not in {"08", "57"} else CommitUnknownError()
 

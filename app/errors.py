@@ -28,7 +28,7 @@ class LeaseLostError(PaidonceError):
     """Another process holds the lease now: stop, and start as a newcomer."""
 
 
-class Problem(PaidonceError):
+class Problem(PaidonceError):  # noqa: N818  the word of RFC 9457
     """The request cannot be carried out."""
 
     status = 500

@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     # --- servers
     dsn: SecretStr = Field(
         SecretStr("postgresql://paidonce@127.0.0.1:5432/paidonce"),
-        description="PostgreSQL, as a libpq URL. Several hosts with target_session_attrs=read-write for a failover pair.",
+        description="PostgreSQL as a URL; several hosts and target_session_attrs=read-write for a failover pair.",
     )
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port separated by commas.")
     valkey: str = Field("redis://127.0.0.1:6379/0", description="Valkey, as a redis:// URL.")
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     )
     idempotency_money_retention_h: int = Field(
         72,
-        description="Hours that the response to a payment request is kept: a client's bug from Friday survives the weekend.",
+        description="Hours that the response to a payment request is kept: a client's bug survives a weekend.",
     )
     idempotency_other_retention_h: int = Field(6, description="Hours that any other stored response is kept.")
     idempotency_tombstone_d: int = Field(
@@ -127,8 +127,8 @@ class Settings(BaseSettings):
     # --- the provider: see docs/design.md, "Provider"
     provider_url: str = Field("http://127.0.0.1:8082", description="The provider, or the simulator.")
     provider_secret: SecretStr = Field(
-        SecretStr("whsec_cHJvdmlkZXItZGV2ZWxvcG1lbnQtc2VjcmV0"),
-        description="Signs the provider's webhooks to us.",
+        SecretStr(""),
+        description="Signs the provider's webhooks to us, `whsec_…`; without it they are refused.",
     )
     provider_honours_keys_s: int = Field(
         86_400, description="Seconds that the provider keeps idempotency keys; 0: it ignores them."
