@@ -38,9 +38,15 @@ def sqlalchemy_url(settings: Settings) -> str:
     return libpq_dsn(settings).replace("postgresql://", "postgresql+psycopg://", 1)
 
 
-def engine(settings: Settings, *, size: int = 4) -> Engine:
-    """Return an engine for a worker."""
-    return create_engine(sqlalchemy_url(settings), isolation_level=ISOLATION, pool_size=size, pool_pre_ping=True)
+def engine(settings: Settings, *, size: int = 4, lock_timeout_ms: int = 0) -> Engine:
+    """Return an engine for a worker, which waits `lock_timeout_ms` for a row's lock (0: without end)."""
+    return create_engine(
+        sqlalchemy_url(settings),
+        isolation_level=ISOLATION,
+        pool_size=size,
+        pool_pre_ping=True,
+        connect_args={"options": f"-c lock_timeout={lock_timeout_ms}"} if lock_timeout_ms else {},
+    )
 
 
 def async_engine(settings: Settings, *, size: int) -> AsyncEngine:
@@ -59,7 +65,7 @@ def hot_pool(settings: Settings, *, lock_timeout_ms: int) -> AsyncConnectionPool
     """Return a closed pool of autocommitting connections for statements that are transactions by themselves."""
     return AsyncConnectionPool(
         libpq_dsn(settings),
-        min_size=2,
+        min_size=min(2, settings.api_connections_max),
         max_size=settings.api_connections_max,
         timeout=settings.api_pool_wait_s,
         open=False,

@@ -4,6 +4,8 @@
 part of the problem's `type`. Errors without a `status` never reach a caller as they are.
 """
 
+from collections.abc import Collection, Mapping
+
 
 class PaidonceError(Exception):
     """Something in Paidonce failed."""
@@ -35,6 +37,8 @@ class Problem(PaidonceError):  # noqa: N818  the word of RFC 9457
     code = "internal"
     #: seconds after which the same request may succeed; None: it will not by waiting
     retry_after: int | None = None
+    #: response headers that belong to this error
+    headers: Mapping[str, str] = {}
 
     @property
     def title(self) -> str:
@@ -60,6 +64,37 @@ class IdempotencyKeyMalformedError(BadRequestError):
     code = "idempotency-key-malformed"
 
 
+class MissingTokenError(Problem):
+    """This request needs an Authorization header with a bearer token."""
+
+    status, code = 401, "missing-token"
+    headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
+
+
+class InvalidTokenError(Problem):
+    """The bearer token is not valid."""
+
+    status, code = 401, "invalid-token"
+    headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+    def __init__(self, reason: str) -> None:
+        """Keep `reason` for the log; the caller gets the same answer whatever it is."""
+        super().__init__()
+        self.reason = reason
+
+
+class InsufficientScopeError(Problem):
+    """The token is valid, but does not carry the right to do this."""
+
+    status, code = 403, "insufficient-scope"
+
+    def __init__(self, scopes: Collection[str] = ()) -> None:
+        """Name the `scopes` that the request needs (RFC 6750, section 3.1)."""
+        super().__init__()
+        needed = f', scope="{" ".join(sorted(scopes))}"' if scopes else ""
+        self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope"{needed}'}
+
+
 class NotFoundError(Problem):
     """There is no such resource."""
 
@@ -76,6 +111,11 @@ class IdempotencyKeyReusedError(ConflictError):
     """This Idempotency-Key was used before for another request."""
 
     code = "idempotency-key-reused"
+
+    def __init__(self, *, ietf: bool = False) -> None:
+        super().__init__()
+        if ietf:  # the IETF draft, section 2.7, answers 422
+            self.status = 422
 
 
 class IdempotencyKeyExpiredError(ConflictError):
@@ -136,3 +176,9 @@ class OutcomeUnknownError(UnavailableError):
     """The database did not answer our COMMIT: ask again with the same Idempotency-Key to learn what happened."""
 
     code = "outcome-unknown"
+
+
+class KeySetUnavailableError(UnavailableError):
+    """The issuer's keys cannot be fetched, so no token can be checked."""
+
+    code = "key-set-unavailable"

@@ -3,6 +3,7 @@
 Every field says its unit (units last in the name) and why the default is what it is.
 """
 
+import os
 from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
@@ -117,7 +118,7 @@ class Settings(BaseSettings):
     # --- effects: see docs/design.md, "Effects"
     effect_lease_s: float = Field(30.0, description="Seconds that a worker owns an effect: longer than its call.")
     effect_call_s: float = Field(10.0, description="Seconds that one call to the provider may take.")
-    effect_parallel: int = Field(16, description="Calls of one effects worker at once.")
+    effect_parallel: int = Field(16, description="Calls of one kind of effect at once, in one worker.")
     effect_poll_s: float = Field(0.2, description="Seconds between looks for due effects.")
     effect_retry_first_s: float = Field(0.5, description="Seconds before the first retry of an effect, jittered.")
     effect_retry_most_s: float = Field(300.0, description="Seconds between retries, at most.")
@@ -163,5 +164,8 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return this process's settings, read once; raises pydantic.ValidationError naming what is wrong."""
-    return Settings()
+    """Return this process's settings, read once; raises pydantic.ValidationError naming what is wrong.
+
+    A secret may also be a file with the variable's name in the folder PAIDONCE_SECRETS_DIR.
+    """
+    return Settings(_secrets_dir=os.environ.get("PAIDONCE_SECRETS_DIR"))

@@ -1,0 +1,168 @@
+"""Which statements touch the table `idempotency`? All of them are here: this is its home.
+
+The claim is also the first part of the statement that accepts a payment (app/payments/store.py).
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, Delete, Select, Update, delete, func, select, update
+from sqlalchemy import tuple_ as row
+
+from paidonce.app.idempotency.fingerprint import HASH_VERSION
+from paidonce.app.steps import step
+from paidonce.app.tables import idempotency
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who asks for what under which key."""
+
+    tenant: str
+    #: method and route template: `POST /v1/payments`
+    endpoint: str
+    key: str
+    request_hash: str
+    #: how long the response is kept
+    retention: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a request is answered, now and at every replay."""
+
+    status: int
+    body: bytes
+    #: `Location` and `ETag`, in lower case
+    headers: dict[str, str] = field(default_factory=dict)
+    #: the payment or refund that it made
+    resource_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The row that a claim ran into; `response` is None in a tombstone."""
+
+    request_hash: str
+    expired: bool
+    response: Response | None
+
+
+def claim_sql(source: str = "") -> str:
+    """Return the claim, of one row or of as many as `source` (FROM … WHERE …) has; it returns a row where it won."""
+    # S1: the claim runs into the primary key, before any work; whoever gets no row back does none.
+    # S4: the tenant is the first part of that key, so no tenant can meet another's row.
+    return f"""
+        INSERT INTO idempotency (tenant, endpoint, idem_key, request_hash, hash_version, response_status,
+                                 response_headers, response_body, resource_id, expires_at)
+        SELECT %(tenant)s, %(endpoint)s, %(key)s, %(request_hash)s, %(hash_version)s, %(response_status)s::smallint,
+               %(response_headers)s::jsonb, %(response_body)s::bytea, %(resource_id)s, now() + %(retention)s::interval
+        {source}
+        ON CONFLICT (tenant, endpoint, idem_key) DO NOTHING
+        RETURNING 1
+    """
+
+
+CLAIM = claim_sql()
+
+#: The write makes this statement's own commit wait for a synchronous standby: a replay must not
+#: show what a promotion would lose (docs/design.md, "Idempotent HTTP").
+FIND = """
+SELECT request_hash, expires_at <= now(), response_status, response_headers, response_body, resource_id,
+       pg_logical_emit_message(true, 'paidonce.replay', '')
+  FROM idempotency
+ WHERE tenant = %(tenant)s AND endpoint = %(endpoint)s AND idem_key = %(key)s
+"""
+
+
+def claim_parameters(claim: Claim, response: Response | None = None) -> dict[str, object]:
+    """Return the parameters of the claim; `response` where it is known before the work is done."""
+    return {
+        "tenant": claim.tenant,
+        "endpoint": claim.endpoint,
+        "key": claim.key,
+        "request_hash": claim.request_hash,
+        "hash_version": HASH_VERSION,
+        "retention": claim.retention,
+        "response_status": response.status if response else None,
+        "response_headers": Jsonb(response.headers) if response else None,
+        "response_body": response.body if response else None,
+        "resource_id": response.resource_id if response else None,
+    }
+
+
+def take(tx: Connection, claim: Claim) -> bool:
+    """Claim the key in the caller's transaction; False when it is taken. Waits on a claim that is not committed yet."""
+    return tx.exec_driver_sql(CLAIM, claim_parameters(claim)).first() is not None
+
+
+def keep(tx: Connection, claim: Claim, response: Response) -> None:
+    """Store the response beside the claim, in the same transaction."""
+    tx.execute(
+        update(idempotency)
+        .where(
+            idempotency.c.tenant == claim.tenant,
+            idempotency.c.endpoint == claim.endpoint,
+            idempotency.c.idem_key == claim.key,
+        )
+        .values(
+            response_status=response.status,
+            response_headers=response.headers,
+            response_body=response.body,
+            resource_id=response.resource_id,
+        )
+    )
+
+
+@step("idempotency.find")
+async def find(connection: AsyncConnection, claim: Claim) -> Found | None:
+    """Return the committed row of a key that is taken; None when it has been swept since. `connection` autocommits."""
+    cursor = await connection.execute(FIND, {"tenant": claim.tenant, "endpoint": claim.endpoint, "key": claim.key})
+    found = await cursor.fetchone()
+    if found is None:
+        return None
+    request_hash, expired, status, headers, body, resource_id, _ = found
+    response = None if status is None else Response(status, bytes(body), headers, resource_id)
+    return Found(request_hash, expired, response)
+
+
+def purge_expired(tx: Connection, *, most: int) -> int:
+    """Turn up to `most` expired rows into tombstones; returns how many."""
+    return _changed(
+        tx,
+        update(idempotency)
+        .where(
+            row(idempotency.c.tenant, idempotency.c.endpoint, idempotency.c.idem_key).in_(
+                _keys()
+                .where(idempotency.c.expires_at <= func.now(), idempotency.c.response_status.is_not(None))
+                .limit(most)
+                .with_for_update(skip_locked=True)
+            )
+        )
+        .values(response_status=None, response_headers=None, response_body=None),
+    )
+
+
+def drop_tombstones(tx: Connection, *, older_than: timedelta, most: int) -> int:
+    """Remove up to `most` tombstones that expired longer ago than `older_than`; returns how many."""
+    return _changed(
+        tx,
+        delete(idempotency).where(
+            row(idempotency.c.tenant, idempotency.c.endpoint, idempotency.c.idem_key).in_(
+                _keys()
+                .where(idempotency.c.expires_at <= func.now() - older_than)
+                .limit(most)
+                .with_for_update(skip_locked=True)
+            )
+        ),
+    )
+
+
+def _keys() -> Select[tuple[str, str, str]]:
+    return select(idempotency.c.tenant, idempotency.c.endpoint, idempotency.c.idem_key)
+
+
+def _changed(tx: Connection, statement: Update | Delete) -> int:
+    return tx.execute(statement).rowcount

@@ -1,0 +1,29 @@
+"""Write docs/settings.md from the settings class: `make docs`."""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from paidonce.app.settings import Settings
+
+HEAD = """# Settings
+
+Environment variables, read once at the start of each process (`app/settings.py`; written by `make docs`).
+`paidonce doctor` checks them.
+
+| variable | default | what it is |
+|---|---|---|
+"""
+
+
+def row(name: str) -> str:
+    """Return one setting's row."""
+    field = Settings.model_fields[name]
+    default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    shown = "" if default in ("", None) else f"`{default}`"
+    return f"| `PAIDONCE_{name.upper()}` | {shown} | {field.description} |\n"
+
+
+if __name__ == "__main__":
+    text = HEAD + "".join(row(name) for name in Settings.model_fields)
+    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
