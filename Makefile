@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all lint format bench lock clean
+.PHONY: help demo up test test-all lint format bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ format: $(READY) ## mend what ruff can mend
 
 bench: $(READY) ## figures beside their peers, in the same run
 	@$(BIN)/paidonce bench $(ARGS)
+
+docs: $(READY) ## write docs/settings.md anew
+	@$(BIN)/python docs/settings.py
 
 lock: $(READY) ## resolve the pinned requirements anew
 	@$(BIN)/python requirements/lock.py
