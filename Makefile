@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two processes, each with servers of its own; the tests of one file stay together.
+TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
@@ -14,7 +16,7 @@ help: ## this list
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("paidonce needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (once)"
+	@echo "installing into $(VENV), once: some minutes"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -26,10 +28,10 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/paidonce up $(ARGS)
 
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
-	@$(BIN)/pytest -m "not slow" $(ARGS)
+	@$(BIN)/pytest -m "not slow" $(TWICE) $(ARGS)
 
 test-all: $(READY) ## the slow tests too
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(TWICE) $(ARGS)
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/ruff format --check .
@@ -38,7 +40,7 @@ lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/pytest -q -p no:randomly tests/test_tidy.py tests/test_imports.py
 
 # mypy does not see packages through setuptools' editable finder, so it gets a tree of links.
-$(MYPY_TREE): $(READY)
+$(MYPY_TREE): $(READY) $(wildcard paidonce/*.py)
 	@rm -rf $@ && mkdir -p $@
 	@for name in app bench chaos devstack migrations workers; do ln -s ../../../$$name $@/$$name; done
 	@for file in paidonce/*; do ln -s ../../../$$file $@/; done

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from uv import find_uv_bin
+
 HERE = Path(__file__).parent
 #: file -> the extras of pyproject.toml that it holds
 FILES: dict[str, list[str]] = {
@@ -20,7 +22,7 @@ FILES: dict[str, list[str]] = {
 def lock(name: str, sources: list[str], extras: list[str]) -> None:
     """Write requirements/<name>.txt; raises CalledProcessError when nothing fits."""
     command = [
-        "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11",
+        find_uv_bin(), "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11",
         "--no-header", "--no-emit-index-url", "--no-emit-find-links", "--output-file", str(HERE / f"{name}.txt"),
         *(f"--extra={extra}" for extra in extras),
         *sources,
