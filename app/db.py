@@ -23,9 +23,14 @@ SCHEMA_VERSION = "0008"
 #: READ COMMITTED: at REPEATABLE READ the loser of a claim gets SQLSTATE 40001 instead of the winner's row.
 ISOLATION = "READ COMMITTED"
 
-#: Errors of the server that say "try the same again": serialization, deadlock, lock time-out,
-#: too many connections, admin shutdown, crash, cannot connect now.
-TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "25006"})
+#: Milliseconds that a transaction may stand still before the server ends it: a process that was stopped or cut off in
+#: the middle of one would hold its locks for as long as TCP takes to notice, which is hours.
+STALLED_MS = 30_000
+
+#: Errors of the server that say "try the same again": serialization, deadlock, lock time-out, canceled, read-only
+#: (a standby), time limits of transaction and idle session; and two classes: no resources, operator intervention.
+TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57014", "25006", "25P03", "25P04"})
+TRANSIENT_CLASSES = ("08", "53", "57P")
 
 
 def libpq_dsn(settings: Settings) -> str:
@@ -45,12 +50,12 @@ def engine(settings: Settings, *, size: int = 4, lock_timeout_ms: int = 0) -> En
         isolation_level=ISOLATION,
         pool_size=size,
         pool_pre_ping=True,
-        connect_args={"options": f"-c lock_timeout={lock_timeout_ms}"} if lock_timeout_ms else {},
+        connect_args={"options": _options(lock_timeout_ms)},
     )
 
 
-def async_engine(settings: Settings, *, size: int) -> AsyncEngine:
-    """Return an engine for code on asyncio."""
+def async_engine(settings: Settings, *, size: int, lock_timeout_ms: int = 0) -> AsyncEngine:
+    """Return an engine for code on asyncio; `lock_timeout_ms` as in `engine`."""
     return create_async_engine(
         sqlalchemy_url(settings),
         isolation_level=ISOLATION,
@@ -58,6 +63,7 @@ def async_engine(settings: Settings, *, size: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=settings.api_pool_wait_s,
         pool_pre_ping=True,
+        connect_args={"options": _options(lock_timeout_ms)},
     )
 
 
@@ -69,8 +75,12 @@ def hot_pool(settings: Settings, *, lock_timeout_ms: int) -> AsyncConnectionPool
         max_size=settings.api_connections_max,
         timeout=settings.api_pool_wait_s,
         open=False,
-        kwargs={"autocommit": True, "prepare_threshold": 0, "options": f"-c lock_timeout={lock_timeout_ms}"},
+        kwargs={"autocommit": True, "prepare_threshold": 0, "options": _options(lock_timeout_ms)},
     )
+
+
+def _options(lock_timeout_ms: int) -> str:
+    return f"-c lock_timeout={lock_timeout_ms} -c idle_in_transaction_session_timeout={STALLED_MS}"
 
 
 @contextmanager
@@ -85,7 +95,9 @@ def begin(bind: Engine) -> Iterator[Connection]:
         try:
             tx.commit()
         except OperationalError as error:
-            raise _commit_error(error) from error
+            if was_refused(error):
+                raise
+            raise CommitUnknownError from error
 
 
 @asynccontextmanager
@@ -96,13 +108,15 @@ async def begin_async(bind: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         try:
             await tx.commit()
         except OperationalError as error:
-            raise _commit_error(error) from error
+            if was_refused(error):
+                raise
+            raise CommitUnknownError from error
 
 
-def _commit_error(error: OperationalError) -> Exception:
-    """A COMMIT that was refused did not happen; one that was cut off or ended in mid-wait: nobody knows."""
+def was_refused(error: BaseException) -> bool:
+    """Tell whether the server answered with an error, so nothing was written; cut off or shut down, nobody knows."""
     state = sqlstate(error)
-    return error if state and state[:2] not in {"08", "57"} else CommitUnknownError()
+    return state is not None and not state.startswith(("08", "57P"))
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -115,7 +129,7 @@ def is_transient(error: BaseException) -> bool:
     """Tell whether the same transaction may succeed when it is run again."""
     state = sqlstate(error)
     if state is not None:
-        return state in TRANSIENT_STATES or state.startswith("08")
+        return state in TRANSIENT_STATES or state.startswith(TRANSIENT_CLASSES)
     cause = error.orig if isinstance(error, DBAPIError) else error
     return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | CommitUnknownError)
 

@@ -6,8 +6,9 @@ request or message: request_id, payment_id, message_id, trace_id.
 
 import logging
 import sys
-from typing import TextIO
+from typing import BinaryIO
 
+import orjson
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -33,7 +34,7 @@ def _named(process: str) -> Processor:
     return add
 
 
-def configure(process: str, level: str = "INFO", to: TextIO | None = None) -> None:
+def configure(process: str, level: str = "INFO", to: BinaryIO | None = None) -> None:
     """Set up logging for the process named `process`; `level` is a name of the logging module."""
     structlog.configure(
         processors=[
@@ -43,12 +44,14 @@ def configure(process: str, level: str = "INFO", to: TextIO | None = None) -> No
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _without_secrets,
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(serializer=orjson.dumps, default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(to or sys.stderr),
+        logger_factory=structlog.BytesLoggerFactory(to or sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+    # Kafka's client says the same several times a second while a broker is away; our own lines say it once.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_ToStructlog()], force=True)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the API listens on.")
     api_head_bytes_max: int = Field(16_384, description="Bytes of request line and headers; above it 431.")
     api_body_bytes_max: int = Field(65_536, description="Bytes of a request body; a payment needs 2 KB. Above it 413.")
-    api_connections_max: int = Field(16, description="Database connections of one API process, per pool.")
+    api_connections_max: int = Field(
+        16, ge=4, description="Database connections of one API process, per pool; two of them share out payments."
+    )
     api_pool_wait_s: float = Field(2.0, description="Seconds that a request waits for a connection; then 503.")
 
     # --- idempotency: see docs/design.md, "Idempotent HTTP"
@@ -97,6 +99,10 @@ class Settings(BaseSettings):
         10.0,
         description="Seconds until another relay takes over a dead one's shard; Kafka's time limits follow it.",
     )
+    relay_name: str = Field(
+        "paidonce-relay",
+        description="The relay's consumer group, topic and prefix of transactional ids: one name a database.",
+    )
     relay_window_events: int = Field(2_000, description="Events of one window: 50 ms of Kafka transaction at 40k/s.")
     relay_poll_s: float = Field(0.2, description="Seconds between polls: the net for producers that do not hint.")
 
@@ -106,7 +112,7 @@ class Settings(BaseSettings):
     consumer_alone_starts: int = Field(
         3, description="Starts alone during which a message may kill its process, before it is poison."
     )
-    consumer_lock_timeout_ms: int = Field(5_000, description="Milliseconds that a consumer waits for a row lock.")
+    consumer_lock_timeout_ms: int = Field(5_000, description="Milliseconds that a worker waits for a row lock.")
     brake_window: int = Field(50, description="Messages over which the brake looks back.")
     brake_share: float = Field(0.5, description="Share of poison among them at which the consumer stops.")
     redrive_horizon_d: int = Field(14, description="Days after which a dead letter can no longer be redriven.")
@@ -156,6 +162,13 @@ class Settings(BaseSettings):
     partitions_ahead_d: int = Field(
         7, description="Days ahead for which partitions exist: a cleaner may be away a week."
     )
+
+    @field_validator("dsn")
+    @classmethod
+    def _is_a_url(cls, dsn: SecretStr) -> SecretStr:
+        if not dsn.get_secret_value().startswith("postgresql://"):
+            raise ValueError("is no URL postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        return dsn
 
     def key_retention(self, *, money: bool) -> timedelta:
         """Return how long a stored response is kept."""

@@ -23,29 +23,10 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
-from sqlalchemy.types import UserDefinedType
+
+from paidonce.app.sql_types import Snapshot, Xid8
 
 metadata = MetaData()
-
-
-class Xid8(UserDefinedType[int]):
-    """A full transaction id, which never wraps around."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_options: object) -> str:
-        """Return the type's name in SQL."""
-        return "xid8"
-
-
-class Snapshot(UserDefinedType[str]):
-    """A `pg_snapshot`: which transactions were visible at one moment."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_options: object) -> str:
-        """Return the type's name in SQL."""
-        return "pg_snapshot"
 
 
 Moment = TIMESTAMP(timezone=True)
@@ -163,6 +144,7 @@ outbox = Table(
     Column("headers", JSONB, nullable=False, server_default=text("'{}'")),
     _created(),
     Index("outbox_shard_txid", "shard", "txid", "position"),
+    Index("outbox_shard_position", "shard", "position"),
     Index("outbox_id", "id"),
 )
 
@@ -279,7 +261,9 @@ effects = Table(
     _created(),
     Column("updated_at", Moment, nullable=False, server_default=_NOW),
     UniqueConstraint("kind", "subject", name="effects_subject"),
-    Index("effects_due", "next_attempt_at", postgresql_where=text("state IN ('pending', 'running', 'unknown')")),
+    Index(
+        "effects_due", "kind", "next_attempt_at", postgresql_where=text("state IN ('pending', 'running', 'unknown')")
+    ),
 )
 
 #: Every claim, attempt, answer and change of state; append-only. Home: app/messaging/effects.py

@@ -33,6 +33,7 @@ def upgrade() -> None:
         ) PARTITION BY RANGE (created_at)
     """)
     op.execute("CREATE INDEX outbox_shard_txid ON outbox (shard, txid, position)")
+    op.execute("CREATE INDEX outbox_shard_position ON outbox (shard, position)")
     op.execute("CREATE INDEX outbox_id ON outbox (id)")
     op.execute("""
         CREATE TABLE leases (

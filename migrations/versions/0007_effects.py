@@ -29,7 +29,7 @@ def upgrade() -> None:
         )
     """)
     op.execute("""
-        CREATE INDEX effects_due ON effects (next_attempt_at) WHERE state IN ('pending', 'running', 'unknown')
+        CREATE INDEX effects_due ON effects (kind, next_attempt_at) WHERE state IN ('pending', 'running', 'unknown')
     """)
     op.execute("""
         CREATE TABLE effect_history (
