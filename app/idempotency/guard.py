@@ -1,11 +1,9 @@
 """How does a request run once for its key? Claim first; whoever finds it taken gets what is stored.
 
 A duplicate of a request that is still running waits on its row, for a short time each and for a
-longer one a few (docs/design.md, "Idempotent HTTP"). Nothing here is cancelled by a client that
-hangs up: a COMMIT that began is waited for.
+longer one a few (docs/design.md, "Idempotent HTTP").
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from paidonce.app.idempotency import store
 from paidonce.app.idempotency.store import Claim, Found, Response
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
+from paidonce.app.unbroken import Unbroken
 
 LOCK_NOT_AVAILABLE = "55P03"
 LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :wait, true)")
@@ -52,12 +51,12 @@ Attempt = Callable[[int], Awaitable[Response | None]]
 class Guard:
     """Runs requests once for their key, over one pool for hot statements and one engine for the rest."""
 
-    def __init__(self, pool: AsyncConnectionPool, engine: AsyncEngine, settings: Settings) -> None:
+    def __init__(self, pool: AsyncConnectionPool, engine: AsyncEngine, unbroken: Unbroken, settings: Settings) -> None:
         self._pool = pool
         self._engine = engine
         self._settings = settings
         self._waiting = 0
-        self._running: set[asyncio.Task[Stored]] = set()
+        self._unbroken = unbroken
 
     async def once(self, claim: Claim, work: Callable[[Connection], Response]) -> Stored:
         """Run `work` in the transaction that claims the key and keeps the response.
@@ -69,27 +68,12 @@ class Guard:
             UnavailableError: the database did not answer; asking again under the same key is safe.
         """
 
-        return await self.run(claim, lambda lock_wait_ms: self._transaction(claim, work, lock_wait_ms))
+        return await self.run(
+            claim, lambda lock_wait_ms: self._unbroken.run(self._transaction(claim, work, lock_wait_ms))
+        )
 
     async def run(self, claim: Claim, attempt: Attempt) -> Stored:
-        """Run an attempt that claims by itself; raises as `once` does. Is not cancelled with its caller."""
-        task = asyncio.create_task(self._run(claim, attempt))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
-
-    async def find(self, claim: Claim) -> Found | None:
-        """Return what is stored under the claim's key, if anything."""
-        async with self._pool.connection() as connection:
-            return await store.find(connection, claim)
-
-    async def settled(self) -> None:
-        """Wait for every request that is still running: the last thing before the process ends."""
-        while self._running:
-            with suppress(Exception):
-                await asyncio.wait(self._running)
-
-    async def _run(self, claim: Claim, attempt: Attempt) -> Stored:
+        """Run an attempt that claims by itself, and that a cancelled caller does not cancel; raises as `once` does."""
         try:
             for _ in range(CLAIMS_MAX):
                 response = await self._attempt_bounded(attempt)
@@ -107,6 +91,11 @@ class Guard:
                 raise
             raise OutcomeUnknownError from error
         raise RequestInProgressError
+
+    async def find(self, claim: Claim) -> Found | None:
+        """Return what is stored under the claim's key, if anything."""
+        async with self._pool.connection() as connection:
+            return await store.find(connection, claim)
 
     @step("idempotency.commit")
     async def _transaction(

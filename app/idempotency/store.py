@@ -3,11 +3,10 @@
 The claim is also the first part of the statement that accepts a payment (app/payments/store.py).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
 from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Delete, Select, Update, delete, func, select, update
 from sqlalchemy import tuple_ as row
 
@@ -50,22 +49,28 @@ class Found:
     response: Response | None
 
 
-def claim_sql(source: str = "") -> str:
-    """Return the claim, of one row or of as many as `source` (FROM … WHERE …) has; it returns a row where it won."""
+def claim_sql(source: str) -> str:
+    """Return the claim of each row of `source`, which has this table's columns; it returns the ids where it won."""
     # S1: the claim runs into the primary key, before any work; whoever gets no row back does none.
     # S4: the tenant is the first part of that key, so no tenant can meet another's row.
     return f"""
         INSERT INTO idempotency (tenant, endpoint, idem_key, request_hash, hash_version, response_status,
                                  response_headers, response_body, resource_id, expires_at)
-        SELECT %(tenant)s, %(endpoint)s, %(key)s, %(request_hash)s, %(hash_version)s, %(response_status)s::smallint,
-               %(response_headers)s::jsonb, %(response_body)s::bytea, %(resource_id)s, now() + %(retention)s::interval
-        {source}
+        SELECT tenant, endpoint, idem_key, request_hash, {HASH_VERSION}, response_status,
+               response_headers, convert_to(response_body, 'UTF8'), resource_id, now() + retention
+          FROM {source}
         ON CONFLICT (tenant, endpoint, idem_key) DO NOTHING
-        RETURNING 1
-    """
+        RETURNING resource_id
+    """  # noqa: S608  composed of constants
 
 
-CLAIM = claim_sql()
+#: A claim whose response is not known yet.
+CLAIM = claim_sql("""(
+    SELECT %(tenant)s::text AS tenant, %(endpoint)s::text AS endpoint, %(key)s::text AS idem_key,
+           %(request_hash)s::text AS request_hash, %(retention)s::interval AS retention,
+           NULL::smallint AS response_status, NULL::jsonb AS response_headers, NULL::text AS response_body,
+           NULL::text AS resource_id
+) AS wanted""")
 
 #: The write makes this statement's own commit wait for a synchronous standby: a replay must not
 #: show what a promotion would lose (docs/design.md, "Idempotent HTTP").
@@ -77,25 +82,9 @@ SELECT request_hash, expires_at <= now(), response_status, response_headers, res
 """
 
 
-def claim_parameters(claim: Claim, response: Response | None = None) -> dict[str, object]:
-    """Return the parameters of the claim; `response` where it is known before the work is done."""
-    return {
-        "tenant": claim.tenant,
-        "endpoint": claim.endpoint,
-        "key": claim.key,
-        "request_hash": claim.request_hash,
-        "hash_version": HASH_VERSION,
-        "retention": claim.retention,
-        "response_status": response.status if response else None,
-        "response_headers": Jsonb(response.headers) if response else None,
-        "response_body": response.body if response else None,
-        "resource_id": response.resource_id if response else None,
-    }
-
-
 def take(tx: Connection, claim: Claim) -> bool:
     """Claim the key in the caller's transaction; False when it is taken. Waits on a claim that is not committed yet."""
-    return tx.exec_driver_sql(CLAIM, claim_parameters(claim)).first() is not None
+    return tx.exec_driver_sql(CLAIM, asdict(claim)).first() is not None
 
 
 def keep(tx: Connection, claim: Claim, response: Response) -> None:

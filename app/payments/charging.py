@@ -59,7 +59,8 @@ def settle_charge(tx: Connection, charge: ProviderCharge) -> None:
     Raises NotFoundError when the reference is no payment's.
     """
     payment = store.lock(tx, UUID(charge.reference))
-    if charge.id == payment.provider_charge_id:
+    known = charge.id == payment.provider_charge_id and _same_money(payment, charge)
+    if known and (charge.status == "declined") == (payment.status == "declined"):
         return
     if not payment.may_become(charge.status) or not _same_money(payment, charge):
         _alarm(tx, payment, charge)
@@ -84,7 +85,7 @@ def settle_refund(tx: Connection, refund: ProviderRefund) -> None:
     Raises NotFoundError when the reference is no refund's.
     """
     payment, ours = refunds.lock(tx, UUID(refund.reference))
-    if refund.id == ours.provider_refund_id:
+    if (refund.id, refund.status, refund.amount) == (ours.provider_refund_id, ours.status, ours.amount):
         return
     if not ours.may_become(refund.status) or refund.amount != ours.amount:
         _alarm(tx, payment, refund)

@@ -5,15 +5,17 @@ A request is made once, as bytes, and kept: every retry sends the same bytes und
 """
 
 from datetime import timedelta
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from paidonce.app.messaging.answers import Answer, Finding
 from paidonce.app.payments.model import Payment, Refund
 
 ObjectKind = Literal["charge", "refund"]
+#: The provider's own id: it is a key of ours, and an index takes no more than some kilobytes.
+ObjectId = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class ProviderCharge(BaseModel):
@@ -21,7 +23,7 @@ class ProviderCharge(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    id: str
+    id: ObjectId
     status: Literal["captured", "declined"]
     amount: int
     currency: str
@@ -34,7 +36,7 @@ class ProviderRefund(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    id: str
+    id: ObjectId
     status: Literal["succeeded", "failed"]
     charge: str
     amount: int

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import Connection
 
 from paidonce.app.clock import Clock, new_id
@@ -14,8 +13,10 @@ from paidonce.app.idempotency.store import Claim, Response
 from paidonce.app.messaging import outbox
 from paidonce.app.messaging.envelope import Event
 from paidonce.app.payments import refunds, store
+from paidonce.app.payments.accepting import Accepting
 from paidonce.app.payments.events import as_json, payment_event
 from paidonce.app.payments.model import Payment, payment_document, refund_document
+from paidonce.app.payments.store import Wanted
 from paidonce.app.settings import Settings
 
 
@@ -35,9 +36,9 @@ class PaymentDraft:
 class Payments:
     """The three requests that move money. `headers` go into the event (`traceparent`)."""
 
-    def __init__(self, guard: Guard, pool: AsyncConnectionPool, clock: Clock, settings: Settings) -> None:
+    def __init__(self, guard: Guard, accepting: Accepting, clock: Clock, settings: Settings) -> None:
         self._guard = guard
-        self._pool = pool
+        self._accepting = accepting
         self._clock = clock
         self._settings = settings
 
@@ -67,13 +68,13 @@ class Payments:
         event = payment_event("payment.accepted", payment, now, document=document, headers=headers)
         outbox.check_size(event, self._settings.message_bytes_max)
 
+        wanted = Wanted(payment, event, claim, response)
+
         async def attempt(lock_wait_ms: int) -> Response | None:
-            # The pool's connections wait for the first, short time by themselves, without a statement that says so.
-            longer = None if lock_wait_ms == self._settings.idempotency_first_wait_ms else lock_wait_ms
-            async with self._pool.connection() as connection:
-                accepted = await store.accept(
-                    connection, payment, event=event, claim=claim, response=response, lock_wait_ms=longer
-                )
+            if lock_wait_ms == self._settings.idempotency_first_wait_ms:
+                accepted = await self._accepting.accept(wanted)
+            else:
+                accepted = await self._accepting.accept_patiently(wanted, lock_wait_ms)
             if not accepted.customer_known and await self._guard.find(claim) is None:
                 raise CustomerUnknownError
             return response if accepted.claimed else None

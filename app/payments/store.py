@@ -4,15 +4,16 @@ ACCEPT is the hot one: a payment, its Idempotency-Key and its first event in one
 is one transaction (docs/design.md, "Idempotent HTTP"). Every later change is `lock`, decide, `save`.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from uuid import UUID
 
+import orjson
 from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, RowMapping, func, select, update
 
 from paidonce.app.errors import NotFoundError
-from paidonce.app.idempotency.store import Claim, Response, claim_parameters, claim_sql
+from paidonce.app.idempotency.store import Claim, Response, claim_sql
 from paidonce.app.messaging.envelope import Event
 from paidonce.app.payments.model import Payment
 from paidonce.app.steps import step
@@ -20,31 +21,54 @@ from paidonce.app.tables import payments
 
 _COLUMNS = [payments.c[field.name] for field in fields(Payment)]
 
+#: The columns that a request to be accepted has, as one JSON array of objects: one parameter, any number of rows.
+WANTED = """
+json_to_recordset(%(rows)s::json) AS wanted (
+    tenant text, endpoint text, idem_key text, request_hash text, retention interval, response_status smallint,
+    response_headers jsonb, response_body text, resource_id text, amount bigint, currency text, payment_method text,
+    customer_id text, reference text, description text, metadata jsonb, created_at timestamptz,
+    event_id uuid, aggregatetype text, aggregateid text, type text, sequence bigint, payload text, headers jsonb
+)"""
+
 # S2: claim, payment, event and stored response are one statement, so one transaction.
 ACCEPT = f"""
-WITH customer AS (
-    SELECT %(customer_id)s::text IS NULL
-           OR EXISTS (SELECT FROM customers WHERE tenant = %(tenant)s AND id = %(customer_id)s) AS known
+WITH wanted AS MATERIALIZED (
+    SELECT wanted.*, customer_id IS NULL OR EXISTS (
+               SELECT FROM customers WHERE customers.tenant = wanted.tenant AND customers.id = wanted.customer_id
+           ) AS customer_known
+      FROM {WANTED}
 ), claim AS (
-    {claim_sql("FROM customer WHERE known")}
+    {claim_sql("(SELECT * FROM wanted WHERE customer_known ORDER BY tenant, endpoint, idem_key) AS wanted")}
+), accepted AS (
+    SELECT wanted.* FROM wanted JOIN claim USING (resource_id)
 ), payment AS (
     INSERT INTO payments (id, tenant, status, amount, currency, payment_method, customer_id, reference,
                           description, metadata, version, created_at, updated_at)
-    SELECT %(id)s, %(tenant)s, 'pending', %(amount)s, %(currency)s, %(payment_method)s, %(customer_id)s,
-           %(reference)s, %(description)s, %(metadata)s::jsonb, 1, %(created_at)s, %(created_at)s
-      FROM claim
+    SELECT resource_id::uuid, tenant, 'pending', amount, currency, payment_method, customer_id, reference,
+           description, metadata, 1, created_at, created_at
+      FROM accepted
 ), event AS (
     INSERT INTO outbox (id, aggregatetype, aggregateid, type, sequence, payload, headers)
-    SELECT %(event_id)s, %(aggregatetype)s, %(aggregateid)s, %(type)s, %(sequence)s, %(payload)s, %(headers)s::jsonb
-      FROM claim
+    SELECT event_id, aggregatetype, aggregateid, type, sequence, convert_to(payload, 'UTF8'), headers
+      FROM accepted
 )
-SELECT EXISTS (SELECT FROM claim), (SELECT known FROM customer)
+SELECT resource_id, resource_id IN (SELECT resource_id FROM claim), customer_known FROM wanted
 """  # noqa: S608  composed of constants
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A new payment with all that is to be written with it."""
+
+    payment: Payment
+    event: Event
+    claim: Claim
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
-    """What ACCEPT did."""
+    """What ACCEPT did with one of them."""
 
     #: False: the key is taken, and nothing was written
     claimed: bool
@@ -54,46 +78,51 @@ class Accepted:
 
 @step("payments.accept")
 async def accept(
-    connection: AsyncConnection,
-    payment: Payment,
-    *,
-    event: Event,
-    claim: Claim,
-    response: Response,
-    lock_wait_ms: int | None,
-) -> Accepted:
-    """Write a new payment under its key; commits, for `connection` autocommits.
+    connection: AsyncConnection, wanted: Sequence[Wanted], *, lock_wait_ms: int | None = None
+) -> dict[UUID, Accepted]:
+    """Write new payments, each under its key; commits, for `connection` autocommits. Returns by the payments' ids.
 
+    Claims in the order of the keys, so that two of these never wait for each other in a circle.
     `lock_wait_ms` replaces the connection's own lock time-out where it is not None.
     """
-    parameters = claim_parameters(claim, response) | {
-        "id": payment.id,
+    rows = {"rows": orjson.dumps([_row(one) for one in wanted]).decode()}
+    if lock_wait_ms is None:
+        cursor = await connection.execute(ACCEPT, rows)
+    else:
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{lock_wait_ms}ms"])
+            cursor = await connection.execute(ACCEPT, rows)
+    return {UUID(id_): Accepted(claimed, known) for id_, claimed, known in await cursor.fetchall()}
+
+
+def _row(wanted: Wanted) -> dict[str, object]:
+    payment, event, claim, response = wanted.payment, wanted.event, wanted.claim, wanted.response
+    return {
+        "tenant": claim.tenant,
+        "endpoint": claim.endpoint,
+        "idem_key": claim.key,
+        "request_hash": claim.request_hash,
+        "retention": f"{int(claim.retention.total_seconds())} seconds",
+        "response_status": response.status,
+        "response_headers": response.headers,
+        "response_body": response.body.decode(),
+        "resource_id": response.resource_id,
         "amount": payment.amount,
         "currency": payment.currency,
         "payment_method": payment.payment_method,
         "customer_id": payment.customer_id,
         "reference": payment.reference,
         "description": payment.description,
-        "metadata": Jsonb(payment.metadata),
+        "metadata": payment.metadata,
         "created_at": payment.created_at,
         "event_id": event.id,
         "aggregatetype": event.aggregatetype,
         "aggregateid": event.aggregateid,
         "type": event.type,
         "sequence": event.sequence,
-        "payload": event.payload,
-        "headers": Jsonb(event.headers),
+        "payload": event.payload.decode(),
+        "headers": event.headers,
     }
-    if lock_wait_ms is None:
-        cursor = await connection.execute(ACCEPT, parameters)
-        row = await cursor.fetchone()
-    else:
-        async with connection.transaction():
-            await connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{lock_wait_ms}ms"])
-            cursor = await connection.execute(ACCEPT, parameters)
-            row = await cursor.fetchone()
-    assert row is not None
-    return Accepted(*row)
 
 
 def get(tx: Connection, tenant: str, payment_id: UUID) -> Payment | None:

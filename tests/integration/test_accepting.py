@@ -1,9 +1,10 @@
 """Accepting a payment: S1 to S4 and the waits, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from paidonce.app import steps
 from paidonce.app.clock import SystemClock
 from paidonce.app.db import async_engine, hot_pool
 from paidonce.app.errors import (
@@ -25,8 +27,10 @@ from paidonce.app.errors import (
 )
 from paidonce.app.idempotency.guard import Guard, Stored
 from paidonce.app.idempotency.store import Claim, Response
+from paidonce.app.payments.accepting import TOGETHER_MAX, Accepting
 from paidonce.app.payments.service import PaymentDraft, Payments
 from paidonce.app.settings import Settings
+from paidonce.app.unbroken import Unbroken
 
 DRAFT = PaymentDraft(amount=1250, currency="EUR", payment_method="pm_ok")
 
@@ -41,6 +45,7 @@ def claim(
 class Service:
     payments: Payments
     guard: Guard
+    unbroken: Unbroken
     dsn: str
 
     async def rows(self, table: str, where: str = "true") -> int:
@@ -60,13 +65,35 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     pool = hot_pool(settings, lock_timeout_ms=settings.idempotency_first_wait_ms)
     engine = async_engine(settings, size=settings.api_connections_max)
     await pool.open()
-    guard = Guard(pool, engine, settings)
+    unbroken = Unbroken()
+    guard = Guard(pool, engine, unbroken, settings)
+    payments = Payments(guard, Accepting(pool, unbroken), SystemClock(), settings)
     try:
-        yield Service(Payments(guard, pool, SystemClock(), settings), guard, settings.dsn.get_secret_value())
+        yield Service(payments, guard, unbroken, settings.dsn.get_secret_value())
     finally:
-        await guard.settled()
+        await unbroken.settled()
         await pool.close()
         await engine.dispose()
+
+
+class _Passes:
+    """Counts the passes through each step."""
+
+    def __init__(self) -> None:
+        self.of: Counter[str] = Counter()
+
+    def before(self, step: str) -> None:
+        self.of[step] += 1
+
+    def after(self, step: str, seconds: float, error: BaseException | None) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def listeners() -> Iterator[None]:
+    before = steps._listeners
+    yield
+    steps._listeners = before
 
 
 @pytest.fixture
@@ -205,6 +232,37 @@ async def _until_waiting(dsn: str) -> None:
     raise AssertionError("nobody waits")
 
 
+async def test_payments_that_arrive_together_share_a_statement(service: Service) -> None:
+    passes = _Passes()
+    steps.listen(passes)
+    answers = await asyncio.gather(
+        *(service.payments.create(claim(f"k{n}"), DRAFT, {}) for n in range(TOGETHER_MAX + 1))
+    )
+    assert len({answer.response.body for answer in answers}) == await service.rows("payments") == TOGETHER_MAX + 1
+    assert passes.of["payments.accept"] == 2
+
+
+async def test_one_that_the_server_refuses_hurts_no_neighbour(service: Service) -> None:
+    bad = replace(DRAFT, reference="a\0b")
+    drafts = [DRAFT, DRAFT, bad, DRAFT]
+    answers = await asyncio.gather(
+        *(service.payments.create(claim(f"k{n}"), draft, {}) for n, draft in enumerate(drafts)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [Stored, Stored, psycopg.errors.UntranslatableCharacter, Stored]
+    assert await service.rows("payments") == 3
+
+
+async def test_one_whose_key_is_held_hurts_no_neighbour(settings: Settings) -> None:
+    brief = settings.model_copy(update={"idempotency_first_wait_ms": 20, "idempotency_wait_ms": 50})
+    async with running(brief) as service:
+        holder = await _hold(service.dsn, "k2")
+        answers = await asyncio.gather(
+            *(service.payments.create(claim(f"k{n}"), DRAFT, {}) for n in range(5)), return_exceptions=True
+        )
+        await holder.close()
+        assert [type(answer) for answer in answers] == [Stored, Stored, RequestInProgressError, Stored, Stored]
+
+
 async def test_a_caller_that_hangs_up_cancels_no_commit(service: Service) -> None:
     holder = await _hold(service.dsn)
     request = asyncio.create_task(service.payments.create(claim("k2"), DRAFT, {}))
@@ -212,7 +270,7 @@ async def test_a_caller_that_hangs_up_cancels_no_commit(service: Service) -> Non
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-    await service.guard.settled()
+    await service.unbroken.settled()
     await holder.close()
     assert await service.rows("payments") == 1
 
