@@ -1,0 +1,66 @@
+"""What do all our Kafka clients share? Names, addresses, time limits, and which errors are only a pause.
+
+Modules named `broker…` are the product's only ones that know the Kafka client.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kafka.errors import (
+    AuthorizationError,
+    KafkaConfigurationError,
+    KafkaError,
+    SaslAuthenticationFailedError,
+    UnsupportedVersionError,
+)
+
+from paidonce.app.errors import ConfigurationError, PaidonceError
+from paidonce.app.settings import Settings
+
+#: A broker that collects garbage, or starts, answers within this: shorter leases do not shorten Kafka's limits.
+LIMIT_LEAST_S = 3.0
+
+#: Seconds between attempts to connect, at most: the client's own 30 would keep us away from a healed broker.
+RECONNECT_MOST_MS = 500
+
+#: What no back-off mends.
+HOPELESS = (AuthorizationError, SaslAuthenticationFailedError, UnsupportedVersionError, KafkaConfigurationError)
+
+
+class BrokerAwayError(PaidonceError):
+    """Kafka did not do what we asked: it is a pause, and the same is tried again."""
+
+
+def bootstrap(settings: Settings) -> list[str]:
+    """Return the addresses to begin with."""
+    return settings.kafka.split(",")
+
+
+def limit_ms(settings: Settings) -> int:
+    """Return the milliseconds after which the relay gives up on an answer: about its lease.
+
+    An open transaction holds back every `read_committed` reader of its partitions, so nothing of
+    the relay waits for much longer than it takes until another relay owns the shard.
+    """
+    return int(max(settings.relay_lease_s, LIMIT_LEAST_S) * 1000)
+
+
+def transactional_id(settings: Settings, shard: int) -> str:
+    """Return the id under which Kafka knows a shard's producers, of which only the last may write."""
+    return f"{settings.relay_name}-{shard}"
+
+
+@contextmanager
+def talking(to_do: str) -> Iterator[None]:
+    """Turn the client's errors into ours.
+
+    Raises:
+        ConfigurationError: Kafka will never do it: rights, versions, settings.
+        BrokerAwayError: anything else that the client raised.
+    """
+    try:
+        yield
+    except HOPELESS as error:
+        raise ConfigurationError(f"Kafka refuses to {to_do}: {error!r} (PAIDONCE_KAFKA)") from error
+    except KafkaError as error:
+        raise BrokerAwayError(f"could not {to_do}: {error!r}") from error
