@@ -1,0 +1,111 @@
+"""Which messages wait? One that its handler put off, and every later one of its key, in order.
+
+The partition goes on meanwhile (docs/design.md, "Inbox"). Only the first of a key is ever due, so
+the key's order holds whoever works it off. Home of the table `parked`.
+"""
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
+
+from paidonce.app.tables import parked
+
+
+class Parked(NamedTuple):
+    """A message that waits; `attempts` counts the handler's answers so far."""
+
+    position: int
+    message_id: str
+    key: str
+    envelope: dict[str, Any]
+    value: bytes
+    attempts: int
+
+
+def waiting(tx: Connection, consumer: str, keys: Collection[str]) -> set[str]:
+    """Return those of `keys` that have a message waiting. A message without a key waits for nobody."""
+    found = select(parked.c.key).where(parked.c.consumer == consumer, parked.c.key.in_(set(keys) - {""}))
+    return set(tx.scalars(found.distinct()))
+
+
+def park(
+    tx: Connection,
+    *,
+    consumer: str,
+    message_id: str,
+    key: str,
+    envelope: dict[str, Any],
+    value: bytes,
+    reason: str,
+    delay: timedelta,
+    attempts: int,
+) -> None:
+    """Put a message behind all that wait under its key; due after `delay` on the database's clock."""
+    tx.execute(
+        insert(parked).values(
+            consumer=consumer,
+            message_id=message_id,
+            key=key,
+            envelope=envelope,
+            value=value,
+            reason=reason,
+            attempts=attempts,
+            next_attempt_at=func.now() + bindparam("delay", delay),
+        )
+    )
+
+
+def due(tx: Connection, consumer: str) -> int | None:
+    """Return the position of the oldest message that is due and first of its key; None when there is none.
+
+    Those that another process is working on are left to it.
+    """
+    earlier = parked.alias("earlier")
+    before = select(earlier.c.position).where(
+        earlier.c.consumer == parked.c.consumer, earlier.c.key == parked.c.key, earlier.c.position < parked.c.position
+    )
+    position: int | None = tx.scalar(
+        select(parked.c.position)
+        .where(
+            parked.c.consumer == consumer,
+            parked.c.next_attempt_at <= func.now(),
+            or_(parked.c.key == "", ~before.exists()),
+        )
+        .order_by(parked.c.position)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return position
+
+
+def take(tx: Connection, position: int) -> Parked | None:
+    """Lock and return the message; None when another process works on it, or is done with it."""
+    columns = (parked.c[name] for name in Parked._fields)
+    row = tx.execute(
+        select(*columns)
+        .where(parked.c.position == position, parked.c.next_attempt_at <= func.now())
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+    return Parked(*row) if row else None
+
+
+def put_off(tx: Connection, position: int, *, delay: timedelta, reason: str) -> None:
+    """Let the message wait for `delay` more."""
+    tx.execute(
+        update(parked)
+        .where(parked.c.position == position)
+        .values(attempts=parked.c.attempts + 1, reason=reason, next_attempt_at=func.now() + bindparam("delay", delay))
+    )
+
+
+def remove(tx: Connection, position: int) -> None:
+    """Forget a message that was worked off; the next of its key is first now."""
+    tx.execute(delete(parked).where(parked.c.position == position))
+
+
+def count(tx: Connection, consumer: str | None = None) -> int:
+    """Return how many messages wait, for one consumer or for all."""
+    of_one = [parked.c.consumer == consumer] if consumer is not None else []
+    return tx.scalar(select(func.count()).select_from(parked).where(*of_one)) or 0

@@ -1,0 +1,52 @@
+"""A record is read without ever raising, kept whole, and read again from what was kept."""
+
+import json
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paidonce.workers.consumer_records import envelope, read, restore
+
+BYTES = st.none() | st.binary(max_size=40) | st.sampled_from([b"", b"payment.captured", b"id-1", b"\0", b"\xff"])
+NAMES = st.sampled_from(["message-id", "Message-Id", "ce_type", "x"]) | st.text(
+    st.characters(exclude_categories=["Cs"]), max_size=12
+)
+
+
+@dataclass
+class Given:
+    key: bytes | None
+    value: bytes | None
+    headers: list = field(default_factory=list)
+    topic: str = "payments"
+    partition: int = 2
+    offset: int = 7
+    timestamp: int = 1234
+
+
+@given(st.builds(Given, BYTES, BYTES, st.lists(st.tuples(NAMES, BYTES), max_size=5)))
+def test_anything_is_a_message_or_has_a_fault_and_an_id(record) -> None:
+    arrival = read(record, "payment")
+    assert (arrival.message is None) == bool(arrival.fault)
+    assert 0 < len(arrival.message_id) <= 255
+    kept = json.dumps(envelope(arrival))
+    assert "\\u0000" not in kept.replace("\\\\", "")
+    assert "\0" not in arrival.message_id + (arrival.key or "")
+    if arrival.message is not None:
+        assert restore(json.loads(kept), record.value) == arrival.message
+
+
+def test_a_record_with_an_id_keeps_it_whatever_else_is_wrong() -> None:
+    arrival = read(Given(b"k", None, [("message-id", b"id-1")]), "payment")
+    assert (arrival.message_id, envelope(arrival)["synthetic_id"]) == ("id-1", False)
+
+
+def test_a_record_without_an_id_is_named_by_its_place_and_marked() -> None:
+    arrival = read(Given(b"k", b"{}"), "payment")
+    assert (arrival.message_id, envelope(arrival)["synthetic_id"]) == ("record:payments:2:7@1234", True)
+
+
+def test_a_type_of_another_aggregate_has_no_business_here() -> None:
+    headers = [("message-id", b"id-1"), ("ce_type", b"paymentish.captured")]
+    assert "no business" in read(Given(b"k", b"{}", headers), "payment").fault

@@ -1,0 +1,140 @@
+"""What did Kafka hand us? A message, or a record that is none: then its reason, and an id to keep it under.
+
+A record is kept whole as its envelope (JSON) and its value (bytes), and can be read again from
+the two: that is how parked messages and dead letters come back.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from paidonce.app.messaging.envelope import MalformedMessageError, Message, decode
+
+#: Text, or {"base64": …} of bytes that JSON in PostgreSQL cannot hold: not UTF-8, or with NUL.
+Kept = str | dict[str, str] | None
+
+
+class Record(Protocol):
+    """One record of the topic, as the Kafka client gives it."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+
+    @property
+    def partition(self) -> int:
+        """The partition that it is in."""
+
+    @property
+    def offset(self) -> int:
+        """Its place there."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since 1970, by its producer."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The aggregate's id."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The payload; None in a tombstone."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """The envelope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A record as the consumer works on it: it has a message, or a fault that says why not."""
+
+    record: Record
+    message_id: str
+    #: text of the record's key, None when it is none
+    key: str | None
+    message: Message | None
+    fault: str = ""
+
+    def condemned(self, fault: str) -> "Arrival":
+        """Return the same arrival as one that nobody shall work on."""
+        return Arrival(self.record, self.message_id, self.key, None, fault)
+
+
+def read(record: Record, aggregatetype: str) -> Arrival:
+    """Return what `record` is to a consumer of events about `aggregatetype`; never raises."""
+    try:
+        message = decode(
+            record.key,
+            record.value,
+            record.headers,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )
+    except MalformedMessageError as error:
+        return _malformed(record, str(error))
+    if "\0" in message.key or "\0" in message.type:
+        return _malformed(record, "its key or type has a NUL character")
+    if not message.type.startswith(f"{aggregatetype}."):
+        return _malformed(
+            record, f"type {message.type!r} has no business on this topic, which is about {aggregatetype}"
+        )
+    return Arrival(record, message.message_id, message.key, message)
+
+
+def envelope(arrival: Arrival) -> dict[str, Any]:
+    """Return everything of the record but its value, as JSON."""
+    record = arrival.record
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": _keep(record.key),
+        "headers": [[_keep(name.encode()), _keep(value)] for name, value in record.headers],
+        "synthetic_id": arrival.message_id == _synthetic_id(record),
+    }
+
+
+def restore(kept: dict[str, Any], value: bytes) -> Message:
+    """Return the message that was kept as `kept` and `value`; raises MalformedMessageError as `decode` does."""
+    headers = [((_bytes(name) or b"").decode(), _bytes(content)) for name, content in kept["headers"]]
+    place = {name: kept[name] for name in ("topic", "partition", "offset")}
+    return decode(_bytes(kept["key"]), value, headers, **place)
+
+
+def _malformed(record: Record, fault: str) -> Arrival:
+    return Arrival(record, _usable_id(record) or _synthetic_id(record), _text(record.key), None, fault)
+
+
+def _usable_id(record: Record) -> str | None:
+    named = [content for name, content in record.headers if name.lower() == "message-id"]
+    text = _text(named[-1]) if named else None
+    return text if text and len(text) <= 255 else None
+
+
+def _synthetic_id(record: Record) -> str:
+    """Name a record without an id by its place; the timestamp tells it from one of a recreated topic."""
+    return f"record:{record.topic}:{record.partition}:{record.offset}@{record.timestamp}"
+
+
+def _text(content: bytes | None) -> str | None:
+    kept = _keep(content)
+    return kept if isinstance(kept, str) else None
+
+
+def _keep(content: bytes | None) -> Kept:
+    if content is None:
+        return None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return {"base64": b64encode(content).decode()} if "\0" in text else text
+
+
+def _bytes(kept: Kept) -> bytes | None:
+    return b64decode(kept["base64"]) if isinstance(kept, dict) else kept.encode() if kept is not None else None
