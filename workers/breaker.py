@@ -1,0 +1,46 @@
+"""Is the other side alive enough to be asked? After failures in a row nobody asks it for a while.
+
+Closed: everyone may ask. Open: nobody. Then half-open: one probe; its answer closes or opens the
+breaker again. It knows nothing of safety: an effect that it holds back was not sent.
+"""
+
+from paidonce.app.clock import Clock
+
+
+class Breaker:
+    """A circuit breaker of one process, for the code of one event loop."""
+
+    def __init__(self, clock: Clock, *, failures: int, open_s: float) -> None:
+        """Open for `open_s` seconds after `failures` failures in a row."""
+        self._clock = clock
+        self._failures_most = failures
+        self._open_s = open_s
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._probing = False
+
+    def room(self, free: int) -> int:
+        """Return how many of `free` calls would be let through now."""
+        if self._opened_at is None:
+            return free
+        cooling = self._clock.monotonic() < self._opened_at + self._open_s
+        return 0 if cooling or self._probing else min(free, 1)
+
+    def enter(self) -> bool:
+        """Tell whether a call may be made now; one that is must be reported."""
+        if not self.room(1):
+            return False
+        self._probing = self._opened_at is not None
+        return True
+
+    def report(self, *, alive: bool | None) -> None:
+        """Tell what became of a call: whether the other side answered; None: it was not asked after all."""
+        probe, self._probing = self._probing, False
+        if alive is None:
+            return
+        if alive:
+            self._failures, self._opened_at = 0, None
+            return
+        self._failures += 1
+        if probe or (self._opened_at is None and self._failures >= self._failures_most):
+            self._opened_at = self._clock.monotonic()

@@ -1,0 +1,99 @@
+"""Who calls the outside? The effects worker: one lane a kind, on asyncio, any number of workers.
+
+On SIGTERM it claims no more, lets the calls under way end (each has its time limit), and exits.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from paidonce.app import db
+from paidonce.app.clock import Clock, SystemClock
+from paidonce.app.messaging.effect_kinds import Kind
+from paidonce.app.payments.effect_kinds import ChargeKind, RefundKind
+from paidonce.app.payments.provider_http import HttpProvider
+from paidonce.app.settings import Settings
+from paidonce.app.webhooks.delivery import Delivery
+from paidonce.app.webhooks.effect_kind import WebhookKind
+from paidonce.workers import runner
+from paidonce.workers.breaker import Breaker
+from paidonce.workers.effect_lane import Lane
+
+#: Database connections: a claim or a settlement holds one for some milliseconds, a call none.
+CONNECTIONS = 8
+
+#: Opens the kinds that a worker carries out, with what they hold open; `bind` is the worker's.
+OpenKinds = Callable[[Settings, AsyncEngine], AbstractAsyncContextManager[Iterable[Kind]]]
+
+
+def main(settings: Settings) -> None:
+    """Carry out charges, refunds and webhooks until SIGTERM or SIGINT; raises as `run` does."""
+    run(settings, payment_kinds)
+
+
+@asynccontextmanager
+async def payment_kinds(settings: Settings, bind: AsyncEngine) -> AsyncIterator[Iterable[Kind]]:
+    """Open our own three kinds."""
+    async with HttpProvider(settings) as provider, Delivery(settings) as delivery:
+        yield (
+            ChargeKind(provider, call_s=settings.effect_call_s),
+            RefundKind(provider, call_s=settings.effect_call_s),
+            WebhookKind(bind, delivery, settings),
+        )
+
+
+def run(settings: Settings, open_kinds: OpenKinds) -> None:
+    """Carry out the effects of some kinds until SIGTERM or SIGINT.
+
+    Raises:
+        SchemaVersionError: the database has another schema version than this program.
+        ConfigurationError: the lease is too short for a call of one of the kinds.
+    """
+    bind = db.engine(settings, size=1)
+    process = runner.start("effects", settings, bind)
+    bind.dispose()
+    asyncio.run(_serve(process, settings, open_kinds))
+
+
+def lanes(kinds: Iterable[Kind], *, bind: AsyncEngine, settings: Settings, clock: Clock) -> list[Lane]:
+    """Return a lane for each kind; kinds of one circuit share its breaker. Raises as `Lane` does."""
+    breakers: dict[str, Breaker] = {}
+
+    def breaker(circuit: str | None) -> Breaker | None:
+        if circuit is None:
+            return None
+        new = Breaker(clock, failures=settings.breaker_failures, open_s=settings.breaker_open_s)
+        return breakers.setdefault(circuit, new)
+
+    return [Lane(kind, breaker=breaker(kind.circuit), bind=bind, settings=settings, clock=clock) for kind in kinds]
+
+
+async def _serve(process: runner.Process, settings: Settings, open_kinds: OpenKinds) -> None:
+    bind = db.async_engine(settings, size=CONNECTIONS, lock_timeout_ms=settings.consumer_lock_timeout_ms)
+    try:
+        async with open_kinds(settings, bind) as kinds:
+            await _run_lanes(process, lanes(kinds, bind=bind, settings=settings, clock=SystemClock()))
+    finally:
+        await bind.dispose()
+    structlog.get_logger().info("stopped")
+
+
+async def _run_lanes(process: runner.Process, running: list[Lane]) -> None:
+    stop = asyncio.Event()
+
+    def request_stop() -> None:
+        stop.set()
+        for lane in running:
+            lane.wake()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, request_stop)
+    if process.stop.is_set():  # the signal came before its handler here did
+        request_stop()
+    async with asyncio.TaskGroup() as group:
+        for lane in running:
+            group.create_task(lane.run(stop, process))
