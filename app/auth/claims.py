@@ -1,0 +1,108 @@
+"""What does a well-signed token say, and is it meant for us, now? From claims to the principal.
+
+The rules are those of RFC 9068, section 4, with no claim read leniently: a number is an integer,
+a list is a list (docs/design.md, "Who may call").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from paidonce.app.auth.principal import Principal
+from paidonce.app.errors import InvalidTokenError
+
+#: Payload `typ` of an access token, where an issuer writes one (Keycloak: Bearer; else ID, Refresh, Offline …).
+ACCESS_TYPES = frozenset({"bearer", "at+jwt"})
+#: `at_hash`, `c_hash`, `s_hash` stand in ID tokens only (OpenID Connect Core), `events` in logout tokens; a token
+#: with `cnf` is bound to a key whose proof we do not check, so it is no bearer token (RFC 7800).
+REFUSED_CLAIMS = frozenset({"at_hash", "c_hash", "s_hash", "events", "cnf"})
+#: The end of the year 9999, the last second that a datetime holds.
+TIME_MAX = 253_402_300_799
+TENANT_CHARS_MAX = 64
+SUB_CHARS_MAX = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Whose tokens we accept, and for whom they must be."""
+
+    #: the `iss` of its tokens, compared character by character
+    iss: str
+    audience: str
+    #: seconds by which its clock may differ from ours
+    skew_s: int
+
+
+def principal_of(payload: Mapping[str, Any], issuer: Issuer, now: float) -> Principal:
+    """Return whom the claims name; `now` in seconds since 1970. Raises InvalidTokenError naming the rule."""
+    _check_purpose(payload, issuer)
+    expires = _check_times(payload, issuer.skew_s, now)
+    client_id = payload.get("client_id", payload.get("azp"))
+    return Principal(
+        sub=_text(payload, "sub", SUB_CHARS_MAX),
+        tenant=_tenant(payload),
+        scopes=_scopes(payload.get("scope", "")),
+        roles=_roles(payload.get("roles", [])),
+        expires_at=datetime.fromtimestamp(expires, UTC),
+        client_id=client_id if isinstance(client_id, str) and client_id.isprintable() else None,
+    )
+
+
+def _check_purpose(payload: Mapping[str, Any], issuer: Issuer) -> None:
+    if payload.get("iss") != issuer.iss:
+        raise InvalidTokenError("iss: another issuer")
+    audience = payload.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if not all(isinstance(one, str) for one in audiences) or issuer.audience not in audiences:
+        raise InvalidTokenError("aud: not for us")
+    type_ = payload.get("typ", "Bearer")
+    if not isinstance(type_, str) or type_.lower() not in ACCESS_TYPES:
+        raise InvalidTokenError("typ: not an access token")
+    if not REFUSED_CLAIMS.isdisjoint(payload):
+        raise InvalidTokenError("a claim of another kind of token")
+
+
+def _check_times(payload: Mapping[str, Any], skew_s: int, now: float) -> int:
+    expires = _seconds(payload, "exp")
+    if now >= expires + skew_s:
+        raise InvalidTokenError("exp: expired")
+    for name in ("nbf", "iat"):
+        if name in payload and _seconds(payload, name) > now + skew_s:
+            raise InvalidTokenError(f"{name}: in the future")
+    return expires
+
+
+def _seconds(payload: Mapping[str, Any], name: str) -> int:
+    value = payload.get(name)
+    # bool is an int in Python, and is none in JSON
+    if type(value) is not int or not 0 <= value <= TIME_MAX:
+        raise InvalidTokenError(f"{name}: not an integer number of seconds")
+    return value
+
+
+def _text(payload: Mapping[str, Any], name: str, chars_max: int) -> str:
+    value = payload.get(name)
+    # isprintable also refuses NUL and lone surrogates, which the database would.
+    if not isinstance(value, str) or not 0 < len(value) <= chars_max or not value.isprintable() or value.isspace():
+        raise InvalidTokenError(f"{name}: not a short text")
+    return value
+
+
+def _tenant(payload: Mapping[str, Any]) -> str:
+    tenant = _text(payload, "tenant", TENANT_CHARS_MAX)
+    if not tenant.isascii() or " " in tenant:
+        raise InvalidTokenError("tenant: not visible ASCII")
+    return tenant
+
+
+def _scopes(value: object) -> frozenset[str]:
+    if not isinstance(value, str):
+        raise InvalidTokenError("scope: not one string")
+    return frozenset(value.split(" ")) - {""}
+
+
+def _roles(value: object) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(role, str) for role in value):
+        raise InvalidTokenError("roles: not a list of strings")
+    return frozenset(value)

@@ -1,0 +1,19 @@
+"""Who is calling? What is left of a token after it was verified; nothing else of it travels on."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller, as the issuer vouches for it (docs/design.md, "Who may call")."""
+
+    sub: str
+    #: whose payments, keys and customers these are; part of every key
+    tenant: str
+    scopes: frozenset[str]
+    roles: frozenset[str]
+    #: aware, in UTC; the token's `exp`
+    expires_at: datetime
+    #: the OAuth client that the token was issued to, where the issuer says so
+    client_id: str | None = None

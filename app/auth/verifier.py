@@ -1,0 +1,100 @@
+"""Is this caller who it says it is? From the Authorization header to the principal.
+
+The order is fixed, cheap refusals first: one header line, size, form, key by `kid`, signature,
+claims (docs/design.md, "Who may call"). Whatever the parser or the library throws is a 401.
+"""
+
+from collections import OrderedDict
+from hashlib import sha256
+
+import structlog
+from joserfc import jws
+from joserfc.jwk import RSAKey
+
+from paidonce.app.auth.claims import Issuer, principal_of
+from paidonce.app.auth.keyset import KeySet
+from paidonce.app.auth.principal import Principal
+from paidonce.app.auth.token import ALGORITHM, Token, parse
+from paidonce.app.clock import Clock, SystemClock
+from paidonce.app.errors import InvalidTokenError, MissingTokenError
+from paidonce.app.settings import Settings
+
+#: Verified tokens kept: about 2 MB. A client reuses its token for minutes, and the check costs more than the payment.
+VERIFIED_MAX = 4_096
+_REGISTRY = jws.JWSRegistry(algorithms=[ALGORITHM], strict_check_header=False)
+_log = structlog.get_logger(__name__)
+
+
+class Verifier:
+    """Checks bearer tokens of one issuer; one a process, on its event loop."""
+
+    def __init__(self, settings: Settings, keys: KeySet, clock: Clock | None = None) -> None:
+        self._issuer = Issuer(settings.issuer, settings.audience, settings.token_skew_s)
+        self._bytes_max = settings.token_bytes_max
+        self._clock = clock or SystemClock()
+        self._keys = keys
+        self._verified: OrderedDict[bytes, Principal] = OrderedDict()
+        self._generation = self._keys.generation
+
+    async def verify(self, authorization_headers: list[bytes] | list[str]) -> Principal:
+        """Return who calls; `authorization_headers` are the values of every Authorization line of the request.
+
+        Raises:
+            MissingTokenError: there is no such line, or it is of another scheme.
+            InvalidTokenError: anything is wrong with the line or the token; `reason` is for the log.
+            KeySetUnavailableError: no key set is known, so nobody can tell.
+        """
+        try:
+            return await self._principal(_bearer(authorization_headers))
+        except InvalidTokenError as error:
+            _log.info("token refused", reason=error.reason)
+            raise
+
+    async def _principal(self, raw: bytes) -> Principal:
+        digest = sha256(raw).digest()
+        principal = self._remembered(digest)
+        if principal is None:
+            token = parse(raw, bytes_max=self._bytes_max)
+            check_signature(token, await self._keys.key(token.kid))
+            principal = principal_of(token.payload, self._issuer, self._clock.now().timestamp())
+            self._remember(digest, principal)
+        return principal
+
+    def _remembered(self, digest: bytes) -> Principal | None:
+        if not self._keys.fresh() or self._generation != self._keys.generation:
+            self._verified.clear()
+            self._generation = self._keys.generation
+            return None
+        principal = self._verified.get(digest)
+        if principal is None:
+            return None
+        if self._clock.now() >= principal.expires_at:
+            del self._verified[digest]
+            return None
+        self._verified.move_to_end(digest)
+        return principal
+
+    def _remember(self, digest: bytes, principal: Principal) -> None:
+        self._verified[digest] = principal
+        if len(self._verified) > VERIFIED_MAX:
+            self._verified.popitem(last=False)
+
+
+def check_signature(token: Token, key: RSAKey) -> None:
+    """Hold the token's signature against the key; raises InvalidTokenError."""
+    try:
+        jws.deserialize_compact(token.raw, key, registry=_REGISTRY)
+    except Exception as error:  # a library that fails on a token, however, has not accepted it
+        raise InvalidTokenError(f"signature: {type(error).__name__}") from error
+
+
+def _bearer(lines: list[bytes] | list[str]) -> bytes:
+    if not lines:
+        raise MissingTokenError
+    if len(lines) > 1:
+        raise InvalidTokenError("more than one Authorization line")
+    line = lines[0]
+    scheme, _, token = (line if isinstance(line, bytes) else line.encode("utf-8", "replace")).partition(b" ")
+    if scheme.lower() != b"bearer":
+        raise MissingTokenError
+    return token.lstrip(b" ")
