@@ -1,0 +1,66 @@
+"""How do requests and answers look? The examples of the OpenAPI document; a test holds them against the models."""
+
+_AT = "2026-01-31T12:00:00.000000Z"
+PAYMENT_ID = "019b0f2e-0b5c-7c31-9d0a-4d8e3a1f6c22"
+REFUND_ID = "019b0f2e-3f10-7a44-8c6b-0f5d2b7e9a11"
+
+PAYMENT_CREATE = {
+    "amount": 1999,
+    "currency": "EUR",
+    "payment_method": "pm_ok",
+    "reference": "order-1001",
+    "metadata": {"cart": "c-77"},
+}
+PAYMENT = {
+    "id": PAYMENT_ID,
+    "object": "payment",
+    "status": "pending",
+    "amount": 1999,
+    "currency": "EUR",
+    "amount_refunded": 0,
+    "customer_id": None,
+    "reference": "order-1001",
+    "description": None,
+    "metadata": {"cart": "c-77"},
+    "decline_code": None,
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+CANCELED = PAYMENT | {"status": "canceled"}
+PAYMENTS = {"data": [PAYMENT], "next_cursor": None}
+PAYMENT_PATCH = {"description": "Two books", "metadata": {"cart": None}}
+REFUND_CREATE = {"amount": 500, "reason": "one book came back"}
+REFUND = {
+    "id": REFUND_ID,
+    "object": "refund",
+    "payment_id": PAYMENT_ID,
+    "status": "pending",
+    "amount": 500,
+    "reason": "one book came back",
+    "failure_code": None,
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+REFUNDS = {"data": [REFUND], "next_cursor": None}
+CUSTOMER_PUT = {"name": "Ada Example", "email": "ada@example.com", "metadata": {"tier": "gold"}}
+CUSTOMER = {"id": "c-1", "object": "customer", **CUSTOMER_PUT, "created_at": _AT, "updated_at": _AT}
+CUSTOMER_PATCH = {"email": None}
+WEBHOOK_ENDPOINT_PUT = {
+    "url": "https://shop.example.com/hooks/paidonce",
+    "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "events": ["payment.captured", "payment.declined"],
+}
+WEBHOOK_ENDPOINT = {
+    "object": "webhook_endpoint",
+    "url": "https://shop.example.com/hooks/paidonce",
+    "events": ["payment.captured", "payment.declined"],
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+ME = {
+    "sub": "acme-server",
+    "tenant": "acme",
+    "scopes": ["payments:read", "payments:write"],
+    "roles": [],
+    "expires_at": "2026-01-31T13:00:00Z",
+}

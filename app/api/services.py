@@ -1,0 +1,26 @@
+"""What does a request need of the process? Opened once, by app/main.py, and handed to every call."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from paidonce.app.auth.keyset import KeySet
+from paidonce.app.auth.verifier import Verifier
+from paidonce.app.clock import Clock
+from paidonce.app.messaging.hint import Hinter
+from paidonce.app.payments.service import Payments
+from paidonce.app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that lives as long as the process."""
+
+    settings: Settings
+    clock: Clock
+    engine: AsyncEngine
+    keys: KeySet
+    verifier: Verifier
+    payments: Payments
+    #: to be told after every COMMIT that wrote an event
+    hinter: Hinter
