@@ -1,0 +1,15 @@
+"""What can go wrong with the embedded stack? The message says what was waited for or tried, and what to do."""
+
+from paidonce.app.errors import PaidonceError
+
+
+class StackError(PaidonceError):
+    """The embedded stack cannot run."""
+
+
+class JarsUnobtainableError(StackError):
+    """The jars of Apache Kafka could not be fetched."""
+
+
+class TooLateError(StackError):
+    """What was waited for did not come in time."""

