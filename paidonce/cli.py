@@ -1,0 +1,203 @@
+"""What can be done with Paidonce from a shell? One function a command; each imports what it needs, when it runs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from paidonce.app.settings import Settings
+
+app = typer.Typer(
+    name="paidonce",
+    help="A payment API with background workers: one key, at most one charge, whatever fails.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+#: The environment variables of each class of settings.
+PREFIXES = {"Settings": "PAIDONCE_", "IssuerSettings": "PAIDONCE_ISSUER_", "Options": "PAIDONCE_SIMULATOR_"}
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write it to this file, for scripts.", dir_okay=False)]
+Names = Annotated[list[str] | None, typer.Argument(help="Which; by default all.")]
+
+
+@app.command()
+def up(
+    replicas: Annotated[int, typer.Option(min=1, max=16, help="Replicas of the API.")] = 1,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            help="Write addresses and process ids to this file, removed at the end; `paidonce token` gives a token.",
+            dir_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Start the whole stack on this machine; Ctrl-C stops all of it."""
+    from paidonce.devstack.up import up as run  # noqa: PLC0415  a quick --help
+
+    run(replicas=replicas, json_file=json_file)
+
+
+@app.command()
+def token(
+    tenant: Annotated[str, typer.Option(help="acme or globex.")] = "acme",
+    sub: Annotated[str | None, typer.Option(help="The subject; by default the client's.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="May repeat; by default all.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="May repeat; by default none.")] = None,
+    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds that it is valid.")] = None,
+) -> None:
+    """Print a token of the running issuer, alone on the last line."""
+    from paidonce.devstack.state import token as fetch  # noqa: PLC0415
+
+    typer.echo(fetch(tenant=tenant, sub=sub, scopes=scope or (), roles=role or (), ttl=ttl))
+
+
+@app.command()
+def api() -> None:
+    """Run one replica of the API."""
+    from paidonce.app.main import serve  # noqa: PLC0415
+
+    serve(_settings())
+
+
+@app.command()
+def relay() -> None:
+    """Run a relay: outbox to Kafka."""
+    from paidonce.workers.relay import main as run  # noqa: PLC0415
+
+    run(_settings())
+
+
+@app.command()
+def consumer(name: Annotated[str, typer.Argument(help="charges, ledger or notifications.")]) -> None:
+    """Run a consumer: Kafka to inbox to handler."""
+    from paidonce.workers.consumer import main as run  # noqa: PLC0415
+
+    run(_settings(), name)
+
+
+@app.command()
+def effects() -> None:
+    """Run an effects worker: charges, refunds and webhooks."""
+    from paidonce.workers.effects import main as run  # noqa: PLC0415
+
+    run(_settings())
+
+
+@app.command()
+def cleaner() -> None:
+    """Run a cleaner: retention and partitions."""
+    from paidonce.workers.cleaner import main as run  # noqa: PLC0415
+
+    run(_settings())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to the newest version."""
+    from paidonce.app.db import SCHEMA_VERSION, engine  # noqa: PLC0415
+    from paidonce.migrations.upgrade import upgrade  # noqa: PLC0415
+
+    settings = _settings()
+    upgrade(engine(settings, size=1), settings)
+    typer.echo(f"the schema has version {SCHEMA_VERSION}")
+
+
+@app.command()
+def issuer() -> None:
+    """Run the development issuer of tokens."""
+    from paidonce.devstack.issuer.main import main as run  # noqa: PLC0415
+
+    run()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def provider(context: typer.Context) -> None:
+    """Run the payment provider's simulator; its own options: paidonce provider --help."""
+    from paidonce.devstack.provider.main import main as run  # noqa: PLC0415
+
+    run(context.args)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show lag, backlog, leases, dead letters and effects."""
+    from paidonce.workers.status import main as show  # noqa: PLC0415
+
+    show(_settings(), as_json=as_json)
+
+
+@app.command()
+def doctor() -> None:
+    """Check every setting and server, and say what to do; exit 1 when something is wrong."""
+    from paidonce.workers.doctor import main as check  # noqa: PLC0415
+
+    if not check():
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    payments: Annotated[int, typer.Option(min=1, help="Payments to make.")] = 300,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides what is paid and killed, and when; by default random.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder of report and evidence.", file_okay=False)] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Make payments while processes are killed, then check each: exit 0 valid, 1 invalid, 3 unknown."""
+    from paidonce.chaos.demo import demo as run  # noqa: PLC0415
+
+    raise typer.Exit(run(payments=payments, seed=seed, report=report, json=json_file))
+
+
+@app.command()
+def bench(names: Names = None, json_file: JsonFile = None) -> None:
+    """Measure, each figure beside its peer in the same run."""
+    from paidonce.bench import run  # noqa: PLC0415
+
+    run(names or [], json_file)
+
+
+def main() -> None:
+    """Run the command line: exit 0, 1 for what failed, 2 for wrong usage."""
+    try:
+        app()
+    except Exception as error:
+        explained = _explained(error)
+        if explained is None:
+            raise
+        typer.echo(f"paidonce: {explained}", err=True)
+        sys.exit(1)
+
+
+def _explained(error: Exception) -> str | None:
+    """Return what a person at the shell needs to know; None for what nobody foresaw."""
+    from psycopg import OperationalError as Unreachable  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+    from paidonce.app.errors import PaidonceError  # noqa: PLC0415
+
+    if isinstance(error, PaidonceError):
+        return str(error)
+    if isinstance(error, ValidationError) and error.title in PREFIXES:
+        wrong = [f"{PREFIXES[error.title]}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
+        return "wrong settings: " + "; ".join(wrong)
+    if isinstance(error, Unreachable | OperationalError):
+        return f"PostgreSQL (PAIDONCE_DSN): {str(error).splitlines()[0]}"
+    return None
+
+
+def _settings() -> "Settings":
+    from paidonce.app.settings import settings  # noqa: PLC0415
+
+    return settings()
+
+
+if __name__ == "__main__":
+    main()

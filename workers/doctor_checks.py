@@ -1,0 +1,208 @@
+"""What is checked of each setting and server, and what is to be done when it is wrong?
+
+A check returns what it found, in a few words, or raises `WrongError`, which names the setting.
+"""
+
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote, urlsplit
+
+import httpx
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from paidonce.app import db, installation
+from paidonce.app.errors import ConfigurationError, PaidonceError
+from paidonce.app.messaging import partitions
+from paidonce.app.settings import Settings
+from paidonce.app.webhooks.signing import check_secret
+from paidonce.workers import retention
+from paidonce.workers.broker import BrokerAwayError
+from paidonce.workers.broker_admin import Topics
+from paidonce.workers.broker_consumer import BrokerAwayError as TopicUnreadableError
+from paidonce.workers.broker_consumer import topic_times
+
+#: Seconds for one question to one server.
+ANSWER_S = 5.0
+
+#: PostgreSQL's first version with DETACH CONCURRENTLY and everything else that the statements use.
+POSTGRES_LEAST = 140_000
+
+#: Days ahead for which there must be a partition: a cleaner that is away until tomorrow stops nobody.
+AHEAD_D_LEAST = 1
+
+
+class WrongError(PaidonceError):
+    """A check failed: the message says what is wrong, and after a colon what to do."""
+
+
+def times(settings: Settings) -> str:
+    """Leases outlast what is done under them, and the inbox remembers for long enough."""
+    for lease, call in (("effect_lease_s", "effect_call_s"), ("effect_lease_s", "webhook_call_s")):
+        if getattr(settings, lease) <= getattr(settings, call):
+            raise WrongError(
+                f"PAIDONCE_{lease.upper()} ({getattr(settings, lease):g}) must be longer than "
+                f"PAIDONCE_{call.upper()} ({getattr(settings, call):g}): make it longer"
+            )
+    if settings.provider_key_margin_s >= settings.provider_honours_keys_s > 0:
+        raise WrongError(
+            "PAIDONCE_PROVIDER_KEY_MARGIN_S leaves nothing of PAIDONCE_PROVIDER_HONOURS_KEYS_S: make it smaller"
+        )
+    retention.check(settings)
+    return "leases and retentions fit each other"
+
+
+def secret(settings: Settings) -> str:
+    """The provider's webhooks can be verified."""
+    value = settings.provider_secret.get_secret_value()
+    if not value:
+        raise WrongError("PAIDONCE_PROVIDER_SECRET is empty, so the provider's webhooks are refused: set it to whsec_…")
+    try:
+        check_secret(value)
+    except ValueError as error:
+        raise WrongError(
+            f"PAIDONCE_PROVIDER_SECRET cannot be used ({error}): set the one that the provider gave"
+        ) from error
+    return "the provider's webhooks can be verified"
+
+
+def addresses(settings: Settings) -> str:
+    """Nothing secret travels in the clear, and webhooks stay out of private networks."""
+    for name in ("issuer", "provider_url"):
+        url = urlsplit(getattr(settings, name))
+        if url.scheme != "https" and url.hostname not in {"127.0.0.1", "::1", "localhost"}:
+            raise WrongError(
+                f"PAIDONCE_{name.upper()} ({url.geturl()}) is not TLS: use https:// outside of this machine"
+            )
+    if settings.webhook_private_addresses:
+        return (
+            "merchants' webhooks may go to private addresses (PAIDONCE_WEBHOOK_PRIVATE_ADDRESSES): for demo and tests"
+        )
+    return "TLS outside of this machine; merchants' webhooks stay out of private networks"
+
+
+def postgres(settings: Settings) -> str:
+    """The database answers, is a primary, has our schema, partitions and a true clock."""
+    bind = db.engine(settings, size=1)
+    try:
+        with bind.connect() as tx:
+            return _postgres(tx, settings)
+    except OperationalError as error:
+        first = str(error.orig).splitlines()[0]
+        raise WrongError(f"does not answer ({first}): start it, or set PAIDONCE_DSN") from error
+    finally:
+        bind.dispose()
+
+
+def _postgres(tx: Connection, settings: Settings) -> str:
+    version = int(tx.scalar(text("SHOW server_version_num")) or 0)
+    if version < POSTGRES_LEAST:
+        raise WrongError(
+            f"is of version {version // 10_000}, {POSTGRES_LEAST // 10_000} is the oldest that works: upgrade"
+        )
+    if tx.scalar(text("SELECT pg_is_in_recovery()")):
+        raise WrongError("is a standby: name the primary in PAIDONCE_DSN, or add target_session_attrs=read-write")
+    now: datetime | None = tx.scalar(text("SELECT clock_timestamp()"))
+    skew = abs((now or datetime.max.replace(tzinfo=UTC)) - datetime.now(UTC))
+    if skew > timedelta(seconds=settings.clock_skew_s):
+        raise WrongError(f"has a clock {skew} away from ours: set the clocks, or PAIDONCE_CLOCK_SKEW_S")
+    db.check_schema(tx)
+    shards = installation.fixed(tx, "outbox_shards")
+    if shards not in {None, str(settings.outbox_shards)}:
+        raise WrongError(f"was made with {shards} shards: set PAIDONCE_OUTBOX_SHARDS={shards}")
+    _partitions(tx)
+    return f"version {version // 10_000}, schema {db.SCHEMA_VERSION}"
+
+
+def _partitions(tx: Connection) -> None:
+    today = datetime.now(UTC).date()
+    for table in ("outbox", "inbox"):
+        days = partitions.attached(tx, table)
+        missing = [day for ahead in range(AHEAD_D_LEAST + 1) if (day := today + timedelta(days=ahead)) not in days]
+        if missing:
+            raise WrongError(f"has no partition of {table} for {missing[0]}: run `paidonce cleaner`, or once `migrate`")
+
+
+def kafka(settings: Settings) -> str:
+    """The broker answers, and its topic fits."""
+    try:
+        with Topics(settings) as topics:
+            found = topics.find([settings.topic])
+        if settings.topic not in found:
+            return f"answers; topic {settings.topic} will be made by the relay"
+        keeps, segment = topic_times(settings, settings.topic)
+    except (BrokerAwayError, TopicUnreadableError) as error:
+        raise WrongError(f"does not answer ({error}): start it, or set PAIDONCE_KAFKA") from error
+    retention.check(settings, topic=keeps, segment=segment)
+    return f"topic {settings.topic} with {found[settings.topic].partitions} partitions"
+
+
+def valkey(settings: Settings) -> str:
+    """The server answers our name and password."""
+    url = urlsplit(settings.valkey)
+    words = [unquote(word) for word in (url.username, url.password) if word]
+    lines = [*([["AUTH", *words]] if words else []), ["PING"]]
+    asked = b"".join(_resp(line) for line in lines)
+    try:
+        with socket.create_connection((url.hostname or "127.0.0.1", url.port or 6379), ANSWER_S) as connection:
+            connection.sendall(asked)
+            said = b""
+            while said.count(b"\r\n") < len(lines) and (more := connection.recv(4096)):
+                said += more
+    except OSError as error:
+        raise WrongError(f"does not answer ({error}): start it, or set PAIDONCE_VALKEY") from error
+    if not said.endswith(b"+PONG\r\n"):
+        raise WrongError(f"says {said.decode(errors='replace').strip()!r}: mend name and password in PAIDONCE_VALKEY")
+    return "answers"
+
+
+def _resp(words: list[str]) -> bytes:
+    """Encode a command as Valkey reads it (RESP2): lengths first, so that no password can break out."""
+    parts = [word.encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+def issuer(settings: Settings) -> str:
+    """The key set can be had."""
+    url = settings.jwks_url or settings.issuer.rstrip("/") + "/.well-known/jwks.json"
+    answer = _get(url, "PAIDONCE_ISSUER or PAIDONCE_JWKS_URL")
+    try:
+        keys = answer.json()["keys"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WrongError(f"{url} is no key set: set PAIDONCE_JWKS_URL") from error
+    if not keys:
+        raise WrongError(f"{url} has no keys: every token will be refused until the issuer has one")
+    return f"{len(keys)} keys"
+
+
+def provider(settings: Settings) -> str:
+    """The provider answers a look-up of nothing."""
+    url = settings.provider_url.rstrip("/") + "/v1/charges?reference=paidonce-doctor"
+    _get(url, "PAIDONCE_PROVIDER_URL")
+    return "answers a look-up"
+
+
+def _get(url: str, setting: str) -> httpx.Response:
+    try:
+        answer = httpx.get(url, timeout=ANSWER_S)
+    except httpx.HTTPError as error:
+        raise WrongError(f"{url} does not answer ({error}): start it, or set {setting}") from error
+    if not answer.is_success:
+        raise WrongError(f"{url} answers {answer.status_code}: look there, or set {setting}")
+    return answer
+
+
+CHECKS: dict[str, Callable[[Settings], str]] = {
+    "times": times,
+    "secret": secret,
+    "addresses": addresses,
+    "PostgreSQL": postgres,
+    "Kafka": kafka,
+    "Valkey": valkey,
+    "issuer": issuer,
+    "provider": provider,
+}
+
+#: What a check may raise when something is wrong.
+WRONG = (WrongError, ConfigurationError)

@@ -1,0 +1,143 @@
+"""How is it going? `paidonce status`: backlog, lag, leases, effects, dead letters, read from where each is."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+import psycopg
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine
+
+from paidonce.app import db, installation
+from paidonce.app.errors import ConfigurationError
+from paidonce.app.messaging import dead_letters, effects, parked
+from paidonce.app.settings import Settings
+from paidonce.workers import leases, windows
+from paidonce.workers.broker import BrokerAwayError
+from paidonce.workers.broker_lag import lags
+from paidonce.workers.broker_marks import Marks
+from paidonce.workers.consumer import SUBSCRIBERS
+from paidonce.workers.consumer_member import group_of
+from paidonce.workers.leases import Holder
+
+#: Counting goes no further: whoever has more than this waiting has seen enough.
+WAITING_MOST = 100_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard of the outbox."""
+
+    shard: int
+    #: events in no window yet, counted up to WAITING_MOST
+    waiting: int
+    #: the number of the newest window; 0: there is none
+    window: int
+    #: the number of the last one that Kafka committed; None: Kafka knows nothing, or does not answer
+    in_kafka: int | None
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """One consumer of the topic."""
+
+    name: str
+    #: records that it has not committed; None: it never committed, or Kafka does not answer
+    lag: int | None
+    #: messages that wait for a later attempt
+    parked: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything, at about one moment."""
+
+    outbox: list[Shard]
+    consumers: list[Consumer]
+    #: state -> how many
+    effects: dict[str, int]
+    dead_letters: int
+    leases: list[Holder]
+    #: why there is nothing from Kafka; None: there is
+    kafka_error: str | None
+
+
+def main(settings: Settings, *, as_json: bool) -> None:
+    """Print the status; raises SchemaVersionError for a database of another version."""
+    found = read(settings)
+    if as_json:
+        Console(soft_wrap=True, highlight=False, markup=False).print(orjson.dumps(asdict(found)).decode())
+    else:
+        _show(found)
+
+
+def read(settings: Settings) -> Status:
+    """Return the status; of a Kafka that is away only that it is."""
+    bind = db.engine(settings, size=1)
+    try:
+        return _read(settings, bind)
+    finally:
+        bind.dispose()
+
+
+def _read(settings: Settings, bind: Engine) -> Status:
+    with bind.connect() as tx:
+        db.check_schema(tx)
+        count = int(installation.fixed(tx, "outbox_shards") or 0)
+        waiting = {name: parked.count(tx, name) for name in SUBSCRIBERS}
+        states, dead = effects.count_by_state(tx), dead_letters.count(tx)
+    marks, behind, error = _ask_kafka(settings, count)
+    with psycopg.connect(db.libpq_dsn(settings), autocommit=True) as session:
+        shards = [_shard(session, shard, marks.get(shard)) for shard in range(count)]
+        held = leases.holders(session)
+    consumers = [Consumer(name, behind.get(name), waiting[name]) for name in sorted(SUBSCRIBERS)]
+    return Status(shards, consumers, states, dead, held, error)
+
+
+def _ask_kafka(settings: Settings, shards: int) -> tuple[dict[int, int], dict[str, int | None], str | None]:
+    """Return shard -> number, consumer -> lag, and what went wrong."""
+    try:
+        groups = {group_of(name): name for name in SUBSCRIBERS}
+        behind = {groups[group]: lag for group, lag in lags(settings, [*groups]).items()}
+        reader = Marks(settings)
+        try:
+            found = {shard: reader.read(shard) for shard in range(shards)}
+        finally:
+            reader.close()
+    except (BrokerAwayError, ConfigurationError) as error:
+        return {}, {}, str(error)
+    return {shard: mark.number for shard, mark in found.items() if mark}, behind, None
+
+
+def _shard(session: leases.Session, shard: int, in_kafka: int | None) -> Shard:
+    newest = windows.newest(session, shard)
+    waiting = windows.waiting(session, shard, most=WAITING_MOST)
+    return Shard(shard, waiting, newest.number if newest else 0, in_kafka)
+
+
+def _show(status: Status) -> None:
+    console = Console(highlight=False)
+    _table(
+        console,
+        "outbox",
+        ("shard", "waiting", "window", "in Kafka"),
+        [[*asdict(one).values()] for one in status.outbox],
+    )
+    _table(console, "consumers", ("name", "lag", "parked"), [[*asdict(one).values()] for one in status.consumers])
+    console.print("an idle consumer may lag by one in each partition: the mark that ends a Kafka transaction")
+    _table(console, "effects", ("state", "effects"), [[*one] for one in status.effects.items()])
+    held = [[one.name, one.owner, one.epoch, f"{one.left_s:.1f}"] for one in status.leases]
+    _table(console, "leases", ("name", "owner", "epoch", "seconds left"), held)
+    console.print(f"dead letters: {status.dead_letters}")
+    if status.kafka_error:
+        console.print(f"[red]nothing from Kafka:[/red] {status.kafka_error}")
+
+
+def _table(console: Console, title: str, names: tuple[str, ...], rows: list[list[Any]]) -> None:
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for name in names:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*("-" if value is None else str(value) for value in row))
+    console.print(table, "")
