@@ -1,0 +1,28 @@
+"""Which promises are checked after a run? All of them, in the order in which a reader would ask."""
+
+from paidonce.chaos.checkers import answers, events, money
+from paidonce.chaos.checkers.verdict import Checker
+
+CHECKERS = (
+    Checker("one-capture", "No payment was charged more than once", money.one_capture, "captures"),
+    Checker("right-amount", "Every charge has the amount that was asked for", money.right_amount, "charges"),
+    Checker("asked-for", "Nobody was charged without having asked", money.charge_asked_for, "charges"),
+    Checker("one-payment-a-key", "One key made one payment", answers.one_payment_a_key, "keys"),
+    Checker("refunds-bounded", "No refund went out twice or above the charge", money.refunds_bounded, "refunds"),
+    Checker("cancel-honoured", "What was canceled was never charged", money.cancel_honoured, "canceled payments"),
+    Checker(
+        "acknowledged", "Every answer that said yes came true, and is final", answers.acknowledged_exists, "answers"
+    ),
+    Checker("books-agree", "Status, ledger and provider say the same", money.books_agree, "payments"),
+    Checker(
+        "ledger-balances", "The ledger sums to zero, and to captures minus refunds", money.ledger_balances, "entries"
+    ),
+    Checker("same-answer", "The same key got the same bytes", answers.same_key_same_answer, "repeated keys"),
+    Checker("mismatch-refused", "A used key with another payload was refused", answers.mismatch_refused, "attempts"),
+    Checker("answers-expected", "No answer was an unannounced error", answers.answers_expected, "answers"),
+    Checker("reads-agree", "The API showed the clients what is so", answers.reads_agree, "payments read"),
+    Checker("published-once", "Every event is on the Kafka topic exactly once", events.published_once, "events"),
+    Checker("in-order", "The events of a payment are in order", events.in_order, "payments"),
+    Checker("delivered", "The merchants were told of every event", events.delivered, "events"),
+    Checker("nothing-unknown", "Nothing is left open, put aside or given up", events.nothing_unknown, "outside calls"),
+)

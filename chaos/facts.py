@@ -1,0 +1,156 @@
+"""What is known after a run? The witnesses' accounts in one shape; the checkers read nothing else.
+
+None of them is the code under test: the clients' history, the provider's journal, the topic,
+the tables and the merchant's mailbox (docs/design.md, "The fault rig"). Amounts are
+integer minor units.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paidonce.chaos.history import Operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """A charge in the provider's journal; `reference` is the payment's id."""
+
+    id: str
+    key: str
+    reference: str
+    status: str
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderRefund:
+    """A refund in the provider's journal; `reference` is the refund's id, `charge` the provider's charge."""
+
+    id: str
+    key: str
+    reference: str
+    charge: str
+    status: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRow:
+    """A row of `payments`; `subject` is the client's own reference."""
+
+    id: str
+    tenant: str
+    subject: str | None
+    status: str
+    amount: int
+    currency: str
+    amount_refunded: int
+    provider_charge_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundRow:
+    """A row of `refunds`; `subject` is the client's own name for it, sent as the reason."""
+
+    id: str
+    payment_id: str
+    tenant: str
+    subject: str | None
+    status: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """A row of `ledger_entries`; debits are positive."""
+
+    transaction_id: str
+    account: str
+    tenant: str
+    currency: str
+    amount: int
+    kind: str
+    payment_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectRow:
+    """A row of `effects`: a call to the outside."""
+
+    kind: str
+    subject: str
+    tenant: str
+    state: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """A committed row of `outbox`."""
+
+    id: str
+    tenant: str
+    key: str
+    type: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicRecord:
+    """A record that a `read_committed` reader got from the topic, in the order of its partition."""
+
+    message_id: str
+    key: str
+    type: str
+    sequence: int
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A webhook as it arrived at the merchant's address for `tenant`."""
+
+    tenant: str
+    webhook_id: str
+    sha256: str
+    verified: bool
+    #: what the merchant answered
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A fault that was planned, and what became of it."""
+
+    target: str
+    #: seconds since 1970 at which the process was found dead; None: it did not fire
+    fired_at: float | None
+    pid: int | None = None
+    #: seconds until a successor ran; None: none was seen
+    back_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything that is known about one run."""
+
+    operations: Sequence[Operation] = ()
+    charges: Sequence[Charge] = ()
+    provider_refunds: Sequence[ProviderRefund] = ()
+    #: calls that the provider got, repeated ones included
+    provider_calls: int = 0
+    payments: Sequence[PaymentRow] = ()
+    refunds: Sequence[RefundRow] = ()
+    ledger: Sequence[LedgerLine] = ()
+    effects: Sequence[EffectRow] = ()
+    events: Sequence[EventRow] = ()
+    topic: Sequence[TopicRecord] = ()
+    deliveries: Sequence[Delivery] = ()
+    #: tenants that had an address for webhooks before their first payment
+    endpoints: frozenset[str] = frozenset()
+    faults: Sequence[Fault] = ()
+    #: messages put aside or given up, as `consumer message reason`
+    parked: Sequence[str] = ()
+    dead_letters: Sequence[str] = ()

@@ -1,0 +1,209 @@
+"""What does a reader see who has never seen the project? What was tried, what was found, the verdict, where to look.
+
+The same rows go to the terminal, to report.md and, as figures, to report.json.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from paidonce.chaos.checkers import CHECKERS
+from paidonce.chaos.checkers.verdict import Checker, Finding, Verdict, Violation, judge, smallest, verdict
+from paidonce.chaos.drain import DRAIN_WITHIN_S, Drained
+from paidonce.chaos.run import Result
+from paidonce.chaos.tally import tally
+
+#: Lines of evidence shown for each broken promise; the whole of it is in report.json.
+EVIDENCE_LINES_MOST = 8
+#: Broken promises and reasons that are shown at most.
+REASONS_MOST = 10
+
+NEXT = (
+    ("where a double charge is prevented", "the table of safeguards in README.md, each with its file"),
+    ("what a run consists of", "chaos/plan.py (load), chaos/faults.py (kills), chaos/checkers/ (promises)"),
+    ("the same pipeline to play with", "make up"),
+)
+
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A judged run."""
+
+    result: Result
+    findings: Sequence[Finding]
+    verdict: Verdict
+    reasons: Sequence[str]
+    figures: Mapping[str, Any]
+
+    @property
+    def smallest(self) -> list[tuple[Checker, Violation]]:
+        """The smallest evidence for each broken promise."""
+        return smallest(self.findings)
+
+
+def report(result: Result) -> Report:
+    """Judge a run."""
+    findings = [*judge(result.facts, CHECKERS), _drained(result)]
+    said, reasons = verdict(findings, result.facts)
+    if said != "invalid" and result.through < result.payments:
+        reasons = [*reasons, f"the clients were through with {result.through} of {result.payments} payments only"]
+        said = "unknown"
+    return Report(result, findings, said, reasons, tally(result))
+
+
+def _drained(result: Result) -> Finding:
+    stuck = tuple(f"{count} {what}" for what, count in result.drained.stuck.items())
+    what = f"not everything was final {result.drained.seconds:.0f} s after the load"
+    promise = f"Everything was final within {DRAIN_WITHIN_S:.0f} s of the last client"
+    checker = Checker("drained", promise, lambda _: (1, []), "run")
+    return Finding(checker, 1, (Violation(what, stuck),) if stuck else ())
+
+
+def tried(report: Report) -> list[Row]:
+    """Return what was tried, in rows of a name and a sentence."""
+    f = report.figures["tried"]
+    return [
+        ("payments", f"{f['payments']:,} wanted, each under one Idempotency-Key, in {f['load_s']:.0f} s"),
+        ("requests", f"{f['requests']:,} to {f['replicas']} replicas of the API"),
+        ("sent again", f"{f['sent_again']:,} under a key already sent, up to {f['at_once_most']} at the same moment"),
+        ("no answer", f"{sum(f['unanswered'].values()):,}{_brackets(f['unanswered'])}: asked again"),
+        ("other payload", f"{f['mismatches']:,} requests under a key that was used for something else"),
+        ("cancels, refunds", f"{f['cancels']:,} and {f['refunds']:,}, some for more than there was"),
+        ("killed by SIGKILL", f"{f['killed']:,} processes meanwhile, {f['restarted']:,} came back:"),
+        *[(f"  {kill['target']}", _kill(kill)) for kill in f["kills"]],
+    ]
+
+
+def found(report: Report) -> list[Row]:
+    """Return what was found, in rows of a name and a sentence."""
+    f = report.figures["found"]
+    replays, without_new = f["replays"], f["provider_calls_without_new_object"]
+    return [
+        ("payments", f"{sum(f['payments'].values()):,}{_brackets(f['payments'])}"),
+        ("charges", f"{sum(f['charges'].values()):,} at the provider{_brackets(f['charges'])}"),
+        ("refunds", f"{sum(f['provider_refunds'].values()):,} at the provider{_brackets(f['provider_refunds'])}"),
+        ("conflicts", f"{sum(f['conflicts'].values()):,} answered 409{_brackets(f['conflicts'])}"),
+        ("events", f"{f['topic_records']:,} on the Kafka topic for {f['events']:,} committed"),
+        (
+            "duplicates absorbed",
+            f"{replays:,} requests got the first answer again; {without_new:,} of {f['provider_calls']:,} calls to the"
+            f" provider moved nothing new; {f['webhooks_repeated']:,} webhooks came again under the same id",
+        ),
+        ("time to drain", _drain(report.result.drained)),
+        ("ledger", "what the provider owes, in minor units:"),
+        *[(f"  {row['tenant']} {row['currency']}", _ledger(row)) for row in f["ledger"]],
+    ]
+
+
+def _drain(drained: Drained) -> str:
+    return f"{drained.seconds:.1f} s until " + ("we gave up waiting" if drained.stuck else "everything was final")
+
+
+def _brackets(counts: Mapping[str, int]) -> str:
+    inside = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return f" ({inside})" if inside else ""
+
+
+def _ledger(row: Mapping[str, Any]) -> str:
+    return f"{row['captured']:>10,} captured - {row['refunded']:>9,} refunded = {row['owed']:>10,}"
+
+
+def _kill(kill: Mapping[str, Any]) -> str:
+    if not kill["fired"]:
+        return "did not fire"
+    back = "never restarted" if kill["back_after_s"] is None else f"restarted after {kill['back_after_s']:.1f} s"
+    return f"at {kill['after_s']:>4.1f} s, {kill['requests_under_way']:>2} requests open, {back}"
+
+
+def show(report: Report, console: Console, folder: Path) -> None:
+    """Print the report."""
+    for title, rows in (("What was tried", tried(report)), ("What was found", found(report))):
+        console.print(f"\n[bold]{title}[/bold]")
+        console.print(_table(rows))
+    console.print("\n[bold]What was promised[/bold]")
+    for finding in report.findings:
+        mark = "[red]broken[/red]" if finding.violations else "[green]kept  [/green]" if finding.examined else "unseen"
+        console.print(f"  {mark}  {finding.checker.promise} [dim]({finding.examined:,} {finding.checker.counts})[/dim]")
+    _show_verdict(report, console)
+    console.print("\n[bold]Where to look next[/bold]")
+    evidence = (
+        ("the evidence of this run", f"{folder}/ (report.md, report.json, history.jsonl, provider.sqlite, logs)"),
+    )
+    again = (("this plan again", f"make demo ARGS='--payments {report.result.payments} --seed {report.result.seed}'"),)
+    console.print(_table([*evidence, *again, *NEXT]))
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, sentence in rows:
+        table.add_row(f"  {name}", escape(sentence))
+    return table
+
+
+def _show_verdict(report: Report, console: Console) -> None:
+    colour = {"valid": "green", "invalid": "red", "unknown": "yellow"}[report.verdict]
+    console.print(f"\n[bold {colour}]Verdict: {report.verdict}[/bold {colour}]  {MEANING[report.verdict]}")
+    if report.verdict == "invalid":
+        for checker, violation in report.smallest[:REASONS_MOST]:
+            console.print(f"  [red]{checker.name}[/red]: {escape(violation.what)}")
+            for line in violation.evidence[:EVIDENCE_LINES_MOST]:
+                console.print(f"      {escape(line)}")
+    else:
+        for reason in report.reasons[:REASONS_MOST]:
+            console.print(f"  {escape(reason)}")
+
+
+MEANING: Mapping[Verdict, str] = {
+    "valid": "every promise was kept, under every kill.",
+    "invalid": "a promise was broken; this is the smallest evidence for each:",
+    "unknown": "nothing broke, but the run does not prove enough:",
+}
+
+
+def write(report: Report, folder: Path) -> None:
+    """Write report.json and report.md into `folder`."""
+    (folder / "report.json").write_bytes(orjson.dumps(as_json(report), option=orjson.OPT_INDENT_2))
+    (folder / "report.md").write_text(_markdown(report))
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Return the report for programs: verdict, seed, figures, and every finding with all its violations."""
+    return {
+        "verdict": report.verdict,
+        "reasons": list(report.reasons),
+        "seed": report.result.seed,
+        **report.figures,
+        "stuck": dict(report.result.drained.stuck),
+        "findings": [
+            {
+                "checker": finding.checker.name,
+                "promise": finding.checker.promise,
+                "examined": finding.examined,
+                "counts": finding.checker.counts,
+                "violations": [{"what": v.what, "evidence": list(v.evidence)} for v in finding.violations],
+            }
+            for finding in report.findings
+        ],
+    }
+
+
+def _markdown(report: Report) -> str:
+    lines = [f"# Verdict: {report.verdict}", "", MEANING[report.verdict], ""]
+    for checker, violation in report.smallest:
+        lines += [f"- **{checker.name}**: {violation.what}", *[f"    - `{line}`" for line in violation.evidence]]
+    lines += [f"- {reason}" for reason in report.reasons if report.verdict == "unknown"]
+    for title, rows in (("What was tried", tried(report)), ("What was found", found(report))):
+        lines += ["", f"## {title}", "", "| | |", "|---|---|", *[f"| {name} | {text} |" for name, text in rows]]
+    lines += ["", "## What was promised", "", "| promise | looked at | broken |", "|---|---|---|"]
+    for finding in report.findings:
+        looked = f"{finding.examined:,} {finding.checker.counts}"
+        lines.append(f"| {finding.checker.promise} | {looked} | {len(finding.violations)} |")
+    return "\n".join([*lines, "", f"Seed {report.result.seed}."]) + "\n"

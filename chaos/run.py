@@ -1,0 +1,205 @@
+"""How does a run go? Load, kills, drain, and then every witness is asked. The stack is the caller's.
+
+The demo and the integration test of the kills share it.
+"""
+
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from threading import Thread
+from time import monotonic
+from typing import Any, Protocol
+
+import orjson
+
+from paidonce.chaos import faults, merchant, tables, witnesses, workload
+from paidonce.chaos.drain import Drained, drain
+from paidonce.chaos.facts import Facts, Fault
+from paidonce.chaos.history import operations
+from paidonce.chaos.plan import TENANTS
+from paidonce.devstack.stack import Stack
+
+#: Payments a second: several in each part of the pipeline at any moment, and still room for restarts on two cores.
+PACE = 20.0
+#: How the provider behaves in a run: it takes its time, and tells us everything twice and late. pm_slow stays below
+#: the time limit of a call (devstack/pace.py), pm_timeout and pm_late are above it.
+PROVIDER: Mapping[str, Any] = {
+    "simulator_delay_s": 0.02,
+    "simulator_slow_s": 0.5,
+    "simulator_timeout_s": 2.0,
+    "simulator_webhook_copies": 2,
+    "simulator_webhook_delay_s": 0.5,
+}
+#: Seconds of load at least: ten kills, and time for each successor to be hit too.
+LOAD_S_LEAST = 12.0
+#: Seconds after the last payment was due within which the clients must be through: only a slow machine needs them.
+CLIENTS_WITHIN_S = 120.0
+
+
+class Watcher(Protocol):
+    """Who is told how the run goes, from several threads."""
+
+    def paid(self) -> None:
+        """A client is through with its payment."""
+
+    def struck(self, fault: Fault) -> None:
+        """A planned kill fired, or did not."""
+
+    def draining(self, stuck: Mapping[str, int]) -> None:
+        """The load is over; this is not finished yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run left behind."""
+
+    seed: int
+    payments: int
+    #: seconds from the first payment to the last client that was through
+    load_s: float
+    #: payments that the clients were through with when the load ended
+    through: int
+    drained: Drained
+    facts: Facts
+
+
+class WorkloadError(Exception):
+    """The workload did not begin or end as it should: the message is what it said last."""
+
+
+def fresh_stack() -> Stack:
+    """Return the stack that a run is made against, not started yet: two replicas of the API."""
+    return Stack(replicas=2, overrides=PROVIDER)
+
+
+def execute(stack: Stack, folder: Path, watcher: Watcher, *, seed: int, payments: int) -> Result:
+    """Run the load with its kills against `stack`, drain, and ask the witnesses; the evidence goes to `folder`.
+
+    Raises:
+        WorkloadError: the clients could not work at all.
+    """
+    planned_s = max(LOAD_S_LEAST, payments / PACE)
+    secrets = {tenant: _secret(seed, tenant) for tenant in TENANTS}
+    with _merchants(folder, secrets) as address:
+        config = workload.Config(
+            seed=seed,
+            payments=payments,
+            load_s=planned_s,
+            apis=tuple(stack.addresses.apis),
+            history=str(folder / "history.jsonl"),
+            tokens={tenant: stack.token(tenant=tenant) for tenant in TENANTS},
+            endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
+        )
+        load_s, through, fired = _load(stack, folder, config, watcher)
+        drained = drain(stack.addresses.dsn, watcher.draining)
+        facts = _ask(stack, folder, fired)
+    return Result(seed, payments, load_s, through, drained, facts)
+
+
+def _load(stack: Stack, folder: Path, config: workload.Config, watcher: Watcher) -> tuple[float, int, Sequence[Fault]]:
+    """Run the workload to its end and strike meanwhile.
+
+    Returns its seconds, the payments that the clients were through with, and what became of the strikes.
+    """
+    through, planned, fired = 0, faults.strikes(config.seed, config.load_s), Future[list[Fault]]()
+    with _child("workload", folder, config) as process:
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != b"begin":
+            raise WorkloadError(_last_words(folder, "workload"))
+        began = monotonic()
+
+        def strike() -> None:
+            try:
+                fired.set_result(faults.strike(stack, planned, began, watcher.struck))
+            except Exception as error:  # noqa: BLE001  it is raised again where the result is wanted
+                fired.set_exception(error)
+
+        Thread(target=strike, daemon=True).start()
+        watchdog = Thread(target=_bound, args=[process, config.load_s + CLIENTS_WITHIN_S], daemon=True)
+        watchdog.start()
+        for _line in process.stdout:
+            through += 1
+            watcher.paid()
+        if process.wait() > 0:
+            raise WorkloadError(_last_words(folder, "workload"))
+    return monotonic() - began, through, fired.result(timeout=config.load_s + faults.BACK_WITHIN_S)
+
+
+def _bound(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """Cut the clients off in the end; what they were still waiting for stays unknown in their history."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _ask(stack: Stack, folder: Path, fired: Sequence[Fault]) -> Facts:
+    with tables.connect(stack.addresses.dsn) as connection:
+        said: dict[str, Any] = tables.tables(connection)
+    witnesses.copy_journal(Path(stack.addresses.journal), folder / "provider.sqlite")
+    said |= witnesses.journal(folder / "provider.sqlite")
+    return Facts(
+        **said,
+        operations=operations(folder / "history.jsonl"),
+        topic=witnesses.topic(stack.addresses.kafka, stack.settings.topic),
+        deliveries=witnesses.mailbox(folder / "deliveries.jsonl"),
+        endpoints=frozenset(TENANTS),
+        faults=fired,
+    )
+
+
+@contextmanager
+def _merchants(folder: Path, secrets: Mapping[str, str]) -> Iterator[str]:
+    config = merchant.Config(mailbox=str(folder / "deliveries.jsonl"), secrets=secrets)
+    with _child("merchant", folder, config) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+
+
+@contextmanager
+def _child(name: str, folder: Path, config: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run one of our modules as a process with `config` as its file; it is ended at the end."""
+    path = folder / f"{name}.json"
+    path.touch(mode=0o600)
+    path.write_bytes(orjson.dumps(asdict(config)))
+    argv = [sys.executable, "-m", f"paidonce.chaos.{name}", str(path)]
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        # Its tokens and secrets are worth nothing after the run, and have no place in a report.
+        path.unlink()
+
+
+def _last_words(folder: Path, name: str) -> str:
+    said = (folder / f"{name}.log").read_text(errors="replace").strip()
+    return said[-2000:] or f"the {name} ended without a word"
+
+
+def _secret(seed: int, tenant: str) -> str:
+    return "whsec_" + b64encode(Random(f"{seed} {tenant} secret").randbytes(32)).decode()
+
+
+def nobody() -> Watcher:
+    """Return a watcher who does nothing."""
+    return _Nobody()
+
+
+class _Nobody:
+    def paid(self) -> None:
+        """Not told."""
+
+    def struck(self, fault: Fault) -> None:
+        """Not told."""
+
+    def draining(self, stuck: Mapping[str, int]) -> None:
+        """Not told."""

@@ -1,0 +1,76 @@
+"""What do the tables say? Read-only, by named statements.
+
+The one place outside the tables' homes that reads them: a witness does not ask the code that
+it is to judge.
+"""
+
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.rows import class_row
+
+from paidonce.chaos.facts import EffectRow, EventRow, LedgerLine, PaymentRow, RefundRow
+
+Row = TypeVar("Row")
+
+PAYMENTS = """
+SELECT id::text, tenant, reference AS subject, status, amount, currency, amount_refunded, provider_charge_id
+  FROM payments ORDER BY id
+"""
+REFUNDS = "SELECT id::text, payment_id::text, tenant, reason AS subject, status, amount FROM refunds ORDER BY id"
+LEDGER = """
+SELECT transaction_id::text, account, tenant, currency, amount, kind, payment_id::text
+  FROM ledger_entries ORDER BY created_at, transaction_id, account
+"""
+EFFECTS = "SELECT kind, subject, tenant, state, attempts FROM effects ORDER BY created_at, id"
+EVENTS = """
+SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, aggregateid AS key, type, sequence
+  FROM outbox ORDER BY position
+"""
+PARKED = "SELECT consumer || ' ' || message_id || ' ' || reason FROM parked ORDER BY position"
+DEAD_LETTERS = "SELECT consumer || ' ' || message_id || ' ' || reason FROM dead_letters ORDER BY id"
+
+#: What is not finished yet, and how much of it; no row when everything is.
+UNFINISHED = """
+SELECT 'payments ' || status AS what, count(*) FROM payments WHERE status IN ('pending', 'charging') GROUP BY status
+UNION ALL
+SELECT 'refunds ' || status, count(*) FROM refunds WHERE status IN ('pending', 'refunding') GROUP BY status
+UNION ALL
+SELECT kind || ' calls ' || state, count(*) FROM effects
+ WHERE state IN ('pending', 'running', 'unknown') GROUP BY kind, state
+UNION ALL
+SELECT 'messages put aside by ' || consumer, count(*) FROM parked GROUP BY consumer
+UNION ALL
+SELECT 'events not yet seen by ' || name, count(*)
+  FROM outbox CROSS JOIN unnest(ARRAY['charges', 'ledger', 'notifications']) AS name
+ WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = name AND message_id = outbox.id) GROUP BY name
+ORDER BY 1
+"""
+
+
+def connect(dsn: str) -> psycopg.Connection[Any]:
+    """Return a connection that cannot write."""
+    return psycopg.connect(dsn, autocommit=True, options="-c default_transaction_read_only=on", connect_timeout=5)
+
+
+def unfinished(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    """Return what is not finished yet, and how much of it."""
+    return dict(connection.execute(UNFINISHED).fetchall())
+
+
+def tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Return the members of `Facts` that the tables know."""
+    return {
+        "payments": _rows(connection, PaymentRow, PAYMENTS),
+        "refunds": _rows(connection, RefundRow, REFUNDS),
+        "ledger": _rows(connection, LedgerLine, LEDGER),
+        "effects": _rows(connection, EffectRow, EFFECTS),
+        "events": _rows(connection, EventRow, EVENTS),
+        "parked": [line for (line,) in connection.execute(PARKED)],
+        "dead_letters": [line for (line,) in connection.execute(DEAD_LETTERS)],
+    }
+
+
+def _rows(connection: psycopg.Connection[Any], row: type[Row], statement: str) -> list[Row]:
+    with connection.cursor(row_factory=class_row(row)) as cursor:
+        return cursor.execute(statement).fetchall()

@@ -1,0 +1,49 @@
+"""Is anybody charged twice when each process is killed under load? The provider's journal says, by payment."""
+
+from collections import Counter
+
+import pytest
+
+from paidonce.chaos.faults import TARGETS
+from paidonce.chaos.report import Report, report
+from paidonce.chaos.run import execute, fresh_stack, nobody
+
+PAYMENTS = 200
+
+#: The first test waits for the run, which takes longer than others where the machine is busy.
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """One run in which every process is killed."""
+    with fresh_stack() as running:
+        return report(execute(running, tmp_path_factory.mktemp("kills"), nobody(), seed=3, payments=PAYMENTS))
+
+
+def test_every_process_was_killed_under_the_load_and_came_back(killed: Report) -> None:
+    kills = killed.figures["tried"]["kills"]
+    assert Counter(kill["target"] for kill in kills) == Counter(TARGETS)
+    assert [kill for kill in kills if not kill["fired"] or kill["back_after_s"] is None] == []
+    assert sum(kill["requests_under_way"] for kill in kills) > 0
+
+
+def test_no_payment_was_captured_twice_whatever_the_key(killed: Report) -> None:
+    captures = Counter(charge.reference for charge in killed.result.facts.charges if charge.status == "captured")
+    assert len(captures) >= PAYMENTS // 2
+    assert {payment: count for payment, count in captures.items() if count > 1} == {}
+
+
+def test_every_promise_was_kept(killed: Report) -> None:
+    broken = {finding.checker.name: finding.violations[:3] for finding in killed.findings if finding.violations}
+    assert broken == {}
+    assert (killed.verdict, list(killed.reasons)) == ("valid", [])
+    assert len(killed.result.facts.payments) == PAYMENTS
+
+
+def test_clients_retried_and_duplicates_were_absorbed(killed: Report) -> None:
+    tried, found = killed.figures["tried"], killed.figures["found"]
+    assert tried["at_once_most"] >= 10
+    assert sum(tried["unanswered"].values()) > 0
+    assert found["replays"] > 0
+    assert found["provider_calls_without_new_object"] > 0

@@ -1,0 +1,143 @@
+"""A small run in which every promise was kept; each test breaks one."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from paidonce.chaos.facts import (
+    Charge,
+    Delivery,
+    EffectRow,
+    EventRow,
+    Facts,
+    Fault,
+    LedgerLine,
+    PaymentRow,
+    ProviderRefund,
+    RefundRow,
+    TopicRecord,
+)
+from paidonce.chaos.history import Operation
+
+
+def operation(number: int, kind: str, document: dict[str, Any], **changes: Any) -> Operation:
+    body = orjson.dumps(document).decode()
+    values: dict[str, Any] = {
+        "tenant": "acme",
+        "subject": "s-1",
+        "method": "POST",
+        "path": "/v1/payments",
+        "api": "http://127.0.0.1:1",
+        "key": "pay-s-1",
+        "request": {"amount": 900, "currency": "EUR"},
+        "began": float(number),
+        "ended": number + 0.5,
+        "outcome": "ok",
+        "status": 201,
+        "body": body,
+        "sha256": f"hash of {body}",
+    }
+    return Operation(number=number, kind=kind, **(values | changes))
+
+
+def _operations() -> list[Operation]:
+    replayed = {"headers": {"idempotent-replayed": "true"}}
+    problem = {"code": "idempotency-key-reused"}
+    second: dict[str, Any] = {"subject": "s-2", "key": "pay-s-2", "tenant": "globex"}
+    cancel: dict[str, Any] = {"path": "/v1/payments/p-2/cancel", "key": "cancel-s-2", "status": 200}
+    refund: dict[str, Any] = {"path": "/v1/payments/p-1/refunds", "subject": "s-1-r0", "key": "refund-s-1-r0"}
+    read: dict[str, Any] = {"method": "GET", "path": "/v1/payments/p-1", "key": None, "status": 200}
+    return [
+        operation(0, "create", {"id": "p-1", "status": "pending"}),
+        operation(1, "create", {"id": "p-1", "status": "pending"}, **replayed),
+        operation(2, "mismatch", problem, outcome="fail", status=409),
+        operation(3, "create", {"id": "p-2", "status": "pending"}, **second),
+        operation(4, "cancel", {"id": "p-2", "status": "canceled"}, **second | cancel),
+        operation(5, "read", {"id": "p-1", "status": "captured"}, **read),
+        operation(6, "refund", {"id": "r-1", "status": "pending"}, **refund),
+        operation(7, "create", {}, subject="s-1", outcome="info", status=None, sha256=""),
+    ]
+
+
+def _ledger(transaction: str, amount: int) -> list[LedgerLine]:
+    return [
+        LedgerLine(
+            transaction_id=transaction,
+            account=account,
+            tenant="acme",
+            currency="EUR",
+            amount=signed,
+            kind="capture" if amount > 0 else "refund",
+            payment_id="p-1",
+        )
+        for account, signed in (("provider_receivable", amount), ("merchant_payable", -amount))
+    ]
+
+
+def _events() -> list[EventRow]:
+    rows = [
+        ("e-1", "acme", "p-1", "payment.accepted", 1),
+        ("e-2", "globex", "p-2", "payment.accepted", 1),
+        ("e-3", "acme", "p-1", "payment.captured", 3),
+        ("e-4", "globex", "p-2", "payment.canceled", 2),
+    ]
+    return [EventRow(id=i, tenant=t, key=k, type=y, sequence=s) for i, t, k, y, s in rows]
+
+
+@pytest.fixture
+def good() -> Facts:
+    """Two payments: one captured and partly refunded, one canceled."""
+    money: dict[str, Any] = {"amount": 900, "currency": "EUR"}
+    events = _events()
+    return Facts(
+        operations=_operations(),
+        charges=[Charge(id="ch-1", key="charge-p-1", reference="p-1", status="captured", **money)],
+        provider_refunds=[
+            ProviderRefund(id="re-1", key="refund-r-1", reference="r-1", charge="ch-1", status="succeeded", amount=300)
+        ],
+        provider_calls=3,
+        payments=[
+            PaymentRow(
+                id="p-1",
+                tenant="acme",
+                subject="s-1",
+                status="captured",
+                amount_refunded=300,
+                provider_charge_id="ch-1",
+                **money,
+            ),
+            PaymentRow(
+                id="p-2",
+                tenant="globex",
+                subject="s-2",
+                status="canceled",
+                amount_refunded=0,
+                provider_charge_id=None,
+                **money,
+            ),
+        ],
+        refunds=[
+            RefundRow(id="r-1", payment_id="p-1", tenant="acme", subject="s-1-r0", status="succeeded", amount=300)
+        ],
+        ledger=[*_ledger("t-1", 900), *_ledger("t-2", -300)],
+        effects=[EffectRow(kind="charge", subject="p-1", tenant="acme", state="done", attempts=1)],
+        events=events,
+        topic=[
+            TopicRecord(
+                message_id=event.id,
+                key=event.key,
+                type=event.type,
+                sequence=event.sequence,
+                partition=int(event.key == "p-2"),
+                offset=offset,
+            )
+            for offset, event in enumerate(events)
+        ],
+        deliveries=[
+            Delivery(tenant=event.tenant, webhook_id=event.id, sha256=event.id, verified=True, status=204)
+            for event in events
+        ],
+        endpoints=frozenset({"acme", "globex"}),
+        faults=[Fault(target="relay", fired_at=1.5, pid=7, back_after_s=0.4)],
+    )
