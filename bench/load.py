@@ -1,0 +1,171 @@
+"""How many requests a second does a server answer, and how fast? A generator of load in a process of its own.
+
+A closed loop over a fixed number of connections: each sends its next request when the last is
+answered. It speaks just the HTTP that the measured servers answer with, so that it costs a
+fraction of what they cost; which fraction, it says.
+
+Reads a Job as JSON on standard input and writes a Result as JSON on standard output.
+"""
+
+import asyncio
+import json
+import re
+import sys
+import time
+from array import array
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import cast
+
+import uvloop
+
+#: Microseconds are kept as unsigned integers: 70 minutes are enough for one request.
+_LATENCY_TYPE = "I"
+_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+#: Ends an answer without a Content-Length; JSON has no line breaks of this kind in it.
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to send, where, for how long."""
+
+    host: str
+    port: int
+    token: str
+    #: JSON
+    body: str
+    connections: int
+    #: seconds
+    seconds: float
+    #: begins every Idempotency-Key, and a number follows
+    key_prefix: str
+    #: 0: a fresh key each; else the number after which the keys begin again
+    keys: int
+    #: must stand in every answer's head, in lower case; empty: nothing must
+    expected: str
+
+
+@dataclass(slots=True)
+class Result:
+    """What was answered."""
+
+    #: seconds from the first request to the last answer
+    seconds: float = 0.0
+    #: answers that were as they should be
+    good: int = 0
+    #: what was wrong -> how often
+    wrong: dict[str, int] = field(default_factory=dict)
+    #: microseconds of each good answer
+    latencies_us: list[int] = field(default_factory=list)
+    #: share of one core that the generator itself used
+    cpu_share: float = 0.0
+
+
+class Load:
+    """The state that the connections share."""
+
+    def __init__(self, job: Job) -> None:
+        head = (
+            f"POST /v1/payments HTTP/1.1\r\nHost: {job.host}:{job.port}\r\nAuthorization: Bearer {job.token}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(job.body.encode())}\r\n"
+            f"Idempotency-Key: {job.key_prefix}-"
+        )
+        self._before, self._after = head.encode(), b"\r\n\r\n" + job.body.encode()
+        self._keys = job.keys
+        self._sent = 0
+        self.expected = job.expected.encode()
+        self.end = float("inf")
+        self.latencies = array(_LATENCY_TYPE)
+        self.wrong: Counter[str] = Counter()
+
+    def request(self) -> bytes:
+        """Return the next request's bytes."""
+        number = self._sent % self._keys if self._keys else self._sent
+        self._sent += 1
+        return b"%b%d%b" % (self._before, number, self._after)
+
+    def judge(self, head: bytes, seconds: float) -> None:
+        """Count one answer."""
+        if head[9:12] != b"201":
+            self.wrong[head[9:12].decode("latin-1")] += 1
+        elif self.expected and self.expected not in head.lower():
+            self.wrong[f"without {self.expected.decode()}"] += 1
+        else:
+            self.latencies.append(int(seconds * 1e6))
+
+
+class Connection(asyncio.Protocol):
+    """One connection: send, wait for the answer, send."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._received = b""
+        self._began = 0.0
+        self._transport: asyncio.WriteTransport | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; the first request waits until every connection is there."""
+        # uvloop's transport has the methods, not the base class.
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def send(self) -> None:
+        """Send the next request, or end when the time is over."""
+        assert self._transport is not None
+        self._began = time.perf_counter()
+        if self._began >= self._load.end:
+            self._transport.close()
+            return
+        self._transport.write(self._load.request())
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of the answer; when it is whole, send the next request."""
+        self._received = self._received + data if self._received else data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._received[: end + 2]
+        length = _LENGTH.search(head)
+        if length is None:
+            if not self._received.endswith(_LAST_CHUNK):
+                return
+        elif len(self._received) < end + 4 + int(length[1]):
+            return
+        self._load.judge(head, time.perf_counter() - self._began)
+        self._received = b""
+        self.send()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """A connection that the server ends early is a wrong answer."""
+        if time.perf_counter() < self._load.end:
+            self._load.wrong["connection lost"] += 1
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+async def run(job: Job) -> Result:
+    """Send the job's load and return what was answered."""
+    load = Load(job)
+    loop = asyncio.get_running_loop()
+    connections = [
+        (await loop.create_connection(lambda: Connection(load), job.host, job.port))[1] for _ in range(job.connections)
+    ]
+    began, cpu_began = time.perf_counter(), time.process_time()
+    load.end = began + job.seconds
+    for connection in connections:
+        connection.send()
+    await asyncio.gather(*(connection.over for connection in connections))
+    seconds = time.perf_counter() - began
+    cpu_share = (time.process_time() - cpu_began) / seconds
+    return Result(seconds, len(load.latencies), dict(load.wrong), list(load.latencies), round(cpu_share, 3))
+
+
+def main() -> None:
+    """Run the job on standard input."""
+    job = Job(**json.load(sys.stdin))
+    json.dump(asdict(uvloop.run(run(job))), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
