@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
@@ -22,6 +23,9 @@ CHECK_LATER = text("SET CONSTRAINTS ALL DEFERRED")
 #: Makes a transaction that found everything done write, so that its COMMIT waits for a synchronous
 #: standby: the offsets must not overtake the rows that they rest on.
 WRITE_ANYWAY = text("SELECT pg_logical_emit_message(true, 'paidonce', '')")
+
+
+_log = structlog.get_logger()
 
 
 class ApartError(Exception):
@@ -92,6 +96,7 @@ def attempt(tx: Connection, subscriber: Subscriber, message: Message) -> Outcome
 
 def bury(tx: Connection, subscriber: Subscriber, arrival: Arrival, reason: str) -> None:
     """Put the record into the dead letters, whole."""
+    _log.error("poison", **_named(subscriber, arrival), reason=reason)
     dead_letters.add(
         tx,
         consumer=subscriber.name,
@@ -125,6 +130,7 @@ def _one(tx: Connection, subscriber: Subscriber, arrival: Arrival) -> Outcome:
 def _park(
     tx: Connection, subscriber: Subscriber, arrival: Arrival, message: Message, outcome: RetryLater, *, attempts: int
 ) -> None:
+    _log.info("parked", **_named(subscriber, arrival), reason=outcome.reason, delay_s=outcome.delay.total_seconds())
     parked.park(
         tx,
         consumer=subscriber.name,
@@ -168,6 +174,17 @@ def _answer(outcome: object) -> Outcome:
 def _keep_only_done(outcome: Outcome) -> None:
     if not isinstance(outcome, Done):
         raise _UndoneError
+
+
+def _named(subscriber: Subscriber, arrival: Arrival) -> dict[str, str | None]:
+    """Return what names a message in every line about it; its key is the payment's id."""
+    trace = arrival.message.headers.get("traceparent", "") if arrival.message else ""
+    return {
+        "consumer": subscriber.name,
+        "message_id": arrival.message_id,
+        "payment_id": arrival.key,
+        "trace_id": trace[3:35] or None,
+    }
 
 
 def _reason(error: BaseException) -> str:

@@ -56,6 +56,7 @@ class Edge:
                 status=status,
                 ms=round((perf_counter() - began) * 1_000, 1),
                 tenant=trace.tenant,
+                payment_id=trace.payment_id,
             )
 
 

@@ -46,6 +46,8 @@ class Call(Request):
             found = UUID(text)
         except ValueError as error:
             raise NotFoundError from error
+        if name == "payment_id":
+            self.trace.payment_id = text
         if str(found) != text:  # one spelling for one resource: the path is part of the request's hash
             raise NotFoundError
         return found

@@ -58,7 +58,9 @@ async def create(call: Call) -> Reply:
     draft = validated(PaymentCreate, document)
     claim = claim_of(call, document)
     headers = {"traceparent": call.trace.traceparent}
-    return stored_reply(call, await call.services.payments.create(claim, PaymentDraft(**dict(draft)), headers))
+    stored = await call.services.payments.create(claim, PaymentDraft(**dict(draft)), headers)
+    call.trace.payment_id = stored.response.resource_id
+    return stored_reply(call, stored)
 
 
 async def get(call: Call) -> Reply:

@@ -14,7 +14,7 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
 
 @dataclass(slots=True)
 class Trace:
-    """What names a request in logs, answers and events; the last two become known on the way."""
+    """What names a request in logs, answers and events; the last three become known on the way."""
 
     request_id: str
     #: goes into the headers of the request's events
@@ -23,6 +23,7 @@ class Trace:
     #: the route's template, never the path: a path may hold a customer's id
     route: str | None = None
     tenant: str | None = None
+    payment_id: str | None = None
 
 
 def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Trace:
