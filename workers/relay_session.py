@@ -80,7 +80,7 @@ def fix(bind: Engine, values: dict[str, str]) -> None:
             for name, value in values.items():
                 installation.fix(tx, name, value)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}. The relay publishes nothing; see `paidonce outbox repair`") from error
+        raise ConfigurationError(f"{error}. The relay publishes nothing; see docs/operations.md") from error
 
 
 def shards_of(tx: Connection, settings: Settings) -> int:
@@ -102,7 +102,7 @@ def check_clock(session: Session, newest: Window | None) -> None:
         raise ShardStoppedError(
             f"the server's transaction ids are behind those of window {newest.number} of shard {newest.shard}: "
             "it was reloaded from a dump, and new events would be taken for old ones. "
-            "`paidonce outbox repair` explains and mends"
+            "docs/operations.md says how to mend it"
         )
 
 
