@@ -43,9 +43,10 @@ def is_transient(error: BaseException) -> bool:
     return db.is_transient(error) or isinstance(error, ours)
 
 
-def group_of(consumer: str) -> str:
+def group_of(settings: Settings, consumer: str) -> str:
     """Return the consumer's group in Kafka."""
-    return f"paidonce-{consumer}"
+    # With the topic's name: two installations on one cluster have two topics, and a group of both would share them out.
+    return f"{settings.topic}-{consumer}"
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class Member:
         self.brake = Brake(self.settings.brake_window, self.settings.brake_share)
         self.source = Source(
             self.settings,
-            group=group_of(self.subscriber.name),
+            group=group_of(self.settings, self.subscriber.name),
             topic=self.settings.topic,
             give_back=self.give_back,
         )

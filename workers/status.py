@@ -98,7 +98,7 @@ def _read(settings: Settings, bind: Engine) -> Status:
 def _ask_kafka(settings: Settings, shards: int) -> tuple[dict[int, int], dict[str, int | None], str | None]:
     """Return shard -> number, consumer -> lag, and what went wrong."""
     try:
-        groups = {group_of(name): name for name in SUBSCRIBERS}
+        groups = {group_of(settings, name): name for name in SUBSCRIBERS}
         behind = {groups[group]: lag for group, lag in lags(settings, [*groups]).items()}
         reader = Marks(settings)
         try:

@@ -110,7 +110,7 @@ class Rig:
 
     def committed(self, partition: int = 0) -> int | None:
         """The group's offset as Kafka has it."""
-        group = f"paidonce-{self.name}"
+        group = f"{self.settings.topic}-{self.name}"
         try:
             found = self.admin.list_group_offsets(group)[group]
         except CoordinatorNotAvailableError:
