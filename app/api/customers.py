@@ -10,12 +10,13 @@ from paidonce.app.api.merge_patch import merged
 from paidonce.app.api.operation import Call, Operation, validated
 from paidonce.app.api.payments import ETAG
 from paidonce.app.api.problems import InvalidIdError
-from paidonce.app.api.reply import Reply, as_json
+from paidonce.app.api.reply import Reply
 from paidonce.app.api.schemas import Customer, CustomerPatch, CustomerPut
 from paidonce.app.api.transactions import read, write
 from paidonce.app.customers import store
 from paidonce.app.customers.model import Customer as Kept
 from paidonce.app.customers.model import CustomerDraft, customer_document
+from paidonce.app.documents import as_json
 from paidonce.app.errors import NotFoundError, PreconditionFailedError, PreconditionRequiredError
 
 

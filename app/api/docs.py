@@ -10,7 +10,8 @@ from typing import Any
 from paidonce.app.api.conditions import etag_of, matches_weakly
 from paidonce.app.api.openapi import describe
 from paidonce.app.api.operation import Call, Operation
-from paidonce.app.api.reply import JSON, Reply, as_json
+from paidonce.app.api.reply import JSON, Reply
+from paidonce.app.documents import as_json
 from paidonce.app.errors import NotFoundError
 
 #: Swagger UI styles elements itself and draws with data URIs; no script but the two below runs.

@@ -5,10 +5,11 @@ import asyncio
 from sqlalchemy import Connection
 
 from paidonce.app.api.operation import Call, Operation
-from paidonce.app.api.reply import Reply, as_json
+from paidonce.app.api.reply import Reply
 from paidonce.app.api.schemas import Health
 from paidonce.app.api.transactions import read
 from paidonce.app.db import check_schema
+from paidonce.app.documents import as_json
 from paidonce.app.errors import UnavailableError
 
 #: Seconds that a probe waits: those of orchestrators wait 1 by default, and count a late answer as none.

@@ -2,8 +2,9 @@
 
 from paidonce.app.api import examples
 from paidonce.app.api.operation import Call, Operation
-from paidonce.app.api.reply import Reply, as_json
+from paidonce.app.api.reply import Reply
 from paidonce.app.api.schemas import Me
+from paidonce.app.documents import as_json
 
 
 async def get(call: Call) -> Reply:

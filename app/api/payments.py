@@ -11,7 +11,7 @@ from paidonce.app.api.claims import claim_of, stored_reply
 from paidonce.app.api.conditions import check_match, matches_weakly, require_match
 from paidonce.app.api.merge_patch import merged
 from paidonce.app.api.operation import Call, Operation, validated
-from paidonce.app.api.reply import Reply, as_json
+from paidonce.app.api.reply import Reply
 from paidonce.app.api.schemas import (
     Nothing,
     Payment,
@@ -22,6 +22,7 @@ from paidonce.app.api.schemas import (
     PaymentsPage,
 )
 from paidonce.app.api.transactions import read, write
+from paidonce.app.documents import as_json
 from paidonce.app.errors import (
     CustomerUnknownError,
     IdempotencyKeyExpiredError,

@@ -9,9 +9,10 @@ from paidonce.app.api.claims import claim_of, stored_reply
 from paidonce.app.api.conditions import etag_of, matches_weakly
 from paidonce.app.api.operation import Call, Operation, validated
 from paidonce.app.api.payments import ETAG, KEY_PROBLEMS
-from paidonce.app.api.reply import Reply, as_json
+from paidonce.app.api.reply import Reply
 from paidonce.app.api.schemas import Page, Refund, RefundCreate, Refunds
 from paidonce.app.api.transactions import read
+from paidonce.app.documents import as_json
 from paidonce.app.errors import NotFoundError, NotRefundableError
 from paidonce.app.payments import model, refunds, store
 

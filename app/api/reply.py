@@ -1,9 +1,7 @@
 """What does a handler answer? A status, bytes that are final, and headers; nothing is serialised twice."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 JSON = "application/json"
@@ -30,8 +28,3 @@ class Reply:
             lines.append((b"content-length", b"%d" % len(self.body)))
         await emit({"type": "http.response.start", "status": self.status, "headers": lines})
         await emit({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self.body})
-
-
-def as_json(document: Any) -> bytes:
-    """Serialise a document: UTC times end in Z (RFC 3339)."""
-    return orjson.dumps(document, option=orjson.OPT_UTC_Z)

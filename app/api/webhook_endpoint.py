@@ -10,9 +10,10 @@ from paidonce.app.api.conditions import check_match, check_none_match, etag_of, 
 from paidonce.app.api.operation import Call, Operation
 from paidonce.app.api.payments import ETAG
 from paidonce.app.api.problems import InvalidBodyError, MemberError
-from paidonce.app.api.reply import Reply, as_json
+from paidonce.app.api.reply import Reply
 from paidonce.app.api.schemas import WebhookEndpoint, WebhookEndpointPut
 from paidonce.app.api.transactions import read, write
+from paidonce.app.documents import as_json
 from paidonce.app.errors import NotFoundError, PreconditionFailedError, UnprocessableError
 from paidonce.app.webhooks import endpoints
 

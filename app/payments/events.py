@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-import orjson
-
 from paidonce.app.clock import new_id
+from paidonce.app.documents import as_json
 from paidonce.app.messaging.envelope import Event
 from paidonce.app.payments.model import Payment, Refund, payment_document, refund_document
 
@@ -22,11 +21,6 @@ EventType = Literal[
     "payment.refunded",
     "payment.refund_failed",
 ]
-
-
-def as_json(document: Mapping[str, Any]) -> bytes:
-    """Serialise a document: UTC times end in Z (RFC 3339)."""
-    return orjson.dumps(document, option=orjson.OPT_UTC_Z)
 
 
 def payment_event(

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from paidonce.app.clock import Clock, new_id
+from paidonce.app.documents import as_json
 from paidonce.app.errors import CustomerUnknownError, NotCancelableError, NotRefundableError
 from paidonce.app.idempotency.guard import Guard, Stored
 from paidonce.app.idempotency.store import Claim, Response
@@ -14,7 +15,7 @@ from paidonce.app.messaging import outbox
 from paidonce.app.messaging.envelope import Event
 from paidonce.app.payments import refunds, store
 from paidonce.app.payments.accepting import Accepting
-from paidonce.app.payments.events import as_json, payment_event
+from paidonce.app.payments.events import payment_event
 from paidonce.app.payments.model import Payment, payment_document, refund_document
 from paidonce.app.payments.store import Wanted
 from paidonce.app.settings import Settings

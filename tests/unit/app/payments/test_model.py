@@ -3,7 +3,8 @@ from uuid import UUID
 
 import pytest
 
-from paidonce.app.payments.events import as_json, payment_event
+from paidonce.app.documents import as_json
+from paidonce.app.payments.events import payment_event
 from paidonce.app.payments.model import PAYMENT_CHANGES, REFUND_CHANGES, Payment, PaymentStatus
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
