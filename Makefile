@@ -8,10 +8,10 @@ TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all lint format bench docs lock clean
+.PHONY: help demo up test test-all test-failover test-cdc lint format bench docs lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("paidonce needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
@@ -28,10 +28,16 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/paidonce up $(ARGS)
 
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
-	@$(BIN)/pytest -m "not slow" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "not slow and not failover and not cdc" $(TWICE) $(ARGS)
 
-test-all: $(READY) ## the slow tests too
-	@$(BIN)/pytest $(TWICE) $(ARGS)
+test-all: $(READY) ## the slow tests too, and those of test-failover
+	@$(BIN)/pytest -m "not cdc" $(TWICE) $(ARGS)
+
+test-failover: $(READY) ## three brokers, a standby that is promoted, servers that go away
+	@$(BIN)/pytest -m failover $(ARGS)
+
+test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
+	@$(BIN)/pytest -m cdc $(ARGS)
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/ruff format --check .

@@ -103,6 +103,10 @@ class Settings(BaseSettings):
         "paidonce-relay",
         description="The relay's consumer group, topic and prefix of transactional ids: one name a database.",
     )
+    kafka_client: Literal["kafka-python", "librdkafka"] = Field(
+        "kafka-python",
+        description="The relay's producer; librdkafka (extra `librdkafka`) carries several times as much.",
+    )
     relay_window_events: int = Field(2_000, description="Events of one window: 50 ms of Kafka transaction at 40k/s.")
     relay_poll_s: float = Field(0.2, description="Seconds between polls: the net for producers that do not hint.")
 

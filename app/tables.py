@@ -5,30 +5,23 @@ columns and triggers are made by the migrations, which a test holds against this
 """
 
 from sqlalchemy import (
-    CHAR,
-    BigInteger,
-    Boolean,
     Column,
     Computed,
     ForeignKey,
     Identity,
     Index,
-    Integer,
-    LargeBinary,
     MetaData,
-    SmallInteger,
     Table,
-    Text,
     UniqueConstraint,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
+from sqlalchemy.types import CHAR, BigInteger, Boolean, Integer, LargeBinary, SmallInteger, Text
 
 from paidonce.app.sql_types import Snapshot, Xid8
 
 metadata = MetaData()
-
 
 Moment = TIMESTAMP(timezone=True)
 _NOW = text("now()")
@@ -239,7 +232,17 @@ dead_letters = Table(
     Column("state", Text, nullable=False, server_default=text("'dead'")),
     _created(),
     Column("settled_at", Moment),
+    Column("redrives", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("consumer", "message_id", name="dead_letters_message"),
+)
+
+#: Consumers that stopped because most of what arrived was poison; a row while one stands. Home: app/messaging/brakes.py
+brakes = Table(
+    "brakes",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("engaged_at", Moment, nullable=False, server_default=_NOW),
 )
 
 #: Calls to the outside, a row before each. Home: app/messaging/effects.py

@@ -1,0 +1,25 @@
+"""Which consumers stand still because most of what arrived was poison? A row while one does, for every member.
+
+Home of the table `brakes` (docs/design.md, "Inbox").
+"""
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.postgresql import insert
+
+from paidonce.app.tables import brakes
+
+
+def engage(tx: Connection, consumer: str, reason: str) -> None:
+    """Stop every member of the consumer until `release`; the first reason stays."""
+    tx.execute(insert(brakes).values(consumer=consumer, reason=reason).on_conflict_do_nothing())
+
+
+def engaged(tx: Connection, consumer: str) -> str | None:
+    """Return why the consumer stands still; None when it does not."""
+    reason: str | None = tx.scalar(select(brakes.c.reason).where(brakes.c.consumer == consumer))
+    return reason
+
+
+def release(tx: Connection, consumer: str) -> bool:
+    """Let the consumer go; False when it was not stopped."""
+    return tx.execute(delete(brakes).where(brakes.c.consumer == consumer)).rowcount == 1
