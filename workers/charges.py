@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from paidonce.app.messaging.envelope import Message
 from paidonce.app.messaging.handlers import each
+from paidonce.app.messaging.hint import effects_of
 from paidonce.app.messaging.outcomes import Outcome
 from paidonce.app.payments import charging
 
@@ -20,4 +21,8 @@ def refund_requested(tx: Connection, message: Message) -> Outcome:
     return charging.start_refund(tx, UUID(message.json()["data"]["refund"]["id"]))
 
 
-SUBSCRIBER = each("charges", {"payment.accepted": accepted, "payment.refund_requested": refund_requested})
+SUBSCRIBER = each(
+    "charges",
+    {"payment.accepted": accepted, "payment.refund_requested": refund_requested},
+    hints=(effects_of("charge"), effects_of("refund")),
+)

@@ -5,6 +5,7 @@ or stalls anywhere in here leaves a row whose lease ends (docs/design.md, "Effec
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,9 +62,16 @@ class Lane:
     """Carries out the effects of one kind, some at once."""
 
     def __init__(
-        self, kind: Kind, *, breaker: Breaker | None, bind: AsyncEngine, settings: Settings, clock: Clock
+        self,
+        kind: Kind,
+        *,
+        breaker: Breaker | None,
+        bind: AsyncEngine,
+        settings: Settings,
+        clock: Clock,
+        settled: Callable[[], object] = lambda: None,
     ) -> None:
-        """`breaker`: that of the kind's circuit; None: it has none.
+        """`breaker`: that of the kind's circuit, None: it has none; `settled` is called after a result's COMMIT.
 
         Raises:
             ConfigurationError: no lease would outlast a call.
@@ -78,6 +86,7 @@ class Lane:
         self._bind = bind
         self._settings = settings
         self._clock = clock
+        self._settled = settled
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._more_due = False
@@ -105,6 +114,11 @@ class Lane:
                 _log.warning("disturbed", error=repr(error), failures=failures)
             await self._pause(pause_s)
         await asyncio.gather(*self._tasks)
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind of effects that it carries out."""
+        return self._kind.name
 
     def wake(self) -> None:
         """End a pause."""
@@ -234,7 +248,10 @@ class Lane:
             return True
 
         async with db.begin_async(self._bind) as tx:
-            return await tx.run_sync(write)
+            ours = await tx.run_sync(write)
+        if ours and decision.settled is not None:
+            self._settled()
+        return ours
 
     def _tell(self, effect: Effect, decision: Decision, answer: Answer | Finding | None, *, ours: bool) -> None:
         """Say what an operator should see: a claim that was taken over, and whatever stays unknown."""

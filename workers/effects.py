@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from paidonce.app import db
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.messaging.effect_kinds import Kind
+from paidonce.app.messaging.hint import Hinter, effects_of
 from paidonce.app.payments.effect_kinds import ChargeKind, RefundKind
 from paidonce.app.payments.provider_http import HttpProvider
 from paidonce.app.settings import Settings
@@ -22,6 +23,7 @@ from paidonce.app.webhooks.effect_kind import WebhookKind
 from paidonce.workers import runner
 from paidonce.workers.breaker import Breaker
 from paidonce.workers.effect_lane import Lane
+from paidonce.workers.effects_wake import listen
 
 #: Database connections: a claim or a settlement holds one for some milliseconds, a call none.
 CONNECTIONS = 8
@@ -59,7 +61,14 @@ def run(settings: Settings, open_kinds: OpenKinds) -> None:
     asyncio.run(_serve(process, settings, open_kinds))
 
 
-def lanes(kinds: Iterable[Kind], *, bind: AsyncEngine, settings: Settings, clock: Clock) -> list[Lane]:
+def lanes(
+    kinds: Iterable[Kind],
+    *,
+    bind: AsyncEngine,
+    settings: Settings,
+    clock: Clock,
+    settled: Callable[[], object] = lambda: None,
+) -> list[Lane]:
     """Return a lane for each kind; kinds of one circuit share its breaker. Raises as `Lane` does."""
     breakers: dict[str, Breaker] = {}
 
@@ -69,20 +78,26 @@ def lanes(kinds: Iterable[Kind], *, bind: AsyncEngine, settings: Settings, clock
         new = Breaker(clock, failures=settings.breaker_failures, open_s=settings.breaker_open_s)
         return breakers.setdefault(circuit, new)
 
-    return [Lane(kind, breaker=breaker(kind.circuit), bind=bind, settings=settings, clock=clock) for kind in kinds]
+    return [
+        Lane(kind, breaker=breaker(kind.circuit), bind=bind, settings=settings, clock=clock, settled=settled)
+        for kind in kinds
+    ]
 
 
 async def _serve(process: runner.Process, settings: Settings, open_kinds: OpenKinds) -> None:
     bind = db.async_engine(settings, size=CONNECTIONS, lock_timeout_ms=settings.consumer_lock_timeout_ms)
+    hinter = Hinter(db.libpq_dsn(settings))
     try:
         async with open_kinds(settings, bind) as kinds:
-            await _run_lanes(process, lanes(kinds, bind=bind, settings=settings, clock=SystemClock()))
+            running = lanes(kinds, bind=bind, settings=settings, clock=SystemClock(), settled=hinter.hint)
+            await _run_lanes(process, running, db.libpq_dsn(settings))
     finally:
+        await asyncio.to_thread(hinter.close)
         await bind.dispose()
     structlog.get_logger().info("stopped")
 
 
-async def _run_lanes(process: runner.Process, running: list[Lane]) -> None:
+async def _run_lanes(process: runner.Process, running: list[Lane], dsn: str) -> None:
     stop = asyncio.Event()
 
     def request_stop() -> None:
@@ -94,6 +109,10 @@ async def _run_lanes(process: runner.Process, running: list[Lane]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, request_stop)
     if process.stop.is_set():  # the signal came before its handler here did
         request_stop()
-    async with asyncio.TaskGroup() as group:
-        for lane in running:
-            group.create_task(lane.run(stop, process))
+    listening = asyncio.create_task(listen(dsn, {effects_of(lane.kind): lane.wake for lane in running}))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for lane in running:
+                group.create_task(lane.run(stop, process))
+    finally:
+        listening.cancel()

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 from paidonce.app.messaging import effects
 from paidonce.app.messaging.envelope import Message
 from paidonce.app.messaging.handlers import each
+from paidonce.app.messaging.hint import effects_of
 from paidonce.app.messaging.outcomes import Done, Outcome
 from paidonce.app.webhooks import endpoints
 
@@ -33,4 +34,4 @@ def notify(tx: Connection, message: Message) -> Outcome:
     return Done()
 
 
-SUBSCRIBER = each("notifications", dict.fromkeys(TYPES, notify))
+SUBSCRIBER = each("notifications", dict.fromkeys(TYPES, notify), hints=(effects_of("webhook"),))

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from paidonce.app.messaging.hint import CHANNEL
+from paidonce.app.messaging.hint import OUTBOX
 
 
 class Waker:
@@ -43,6 +43,6 @@ class Waker:
             session = psycopg.connect(
                 self._dsn, autocommit=True, connect_timeout=10, application_name="paidonce-listen"
             )
-            session.execute(f"LISTEN {CHANNEL}".encode())
+            session.execute(f"LISTEN {OUTBOX}".encode())
             self._session = session
         return self._session

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from paidonce.app.messaging.envelope import Message
+from paidonce.app.messaging.hint import OUTBOX
 from paidonce.app.messaging.outcomes import Done, Outcome
 
 #: Works on one message in the caller's transaction. What it wrote counts only if it answers `Done`;
@@ -31,9 +32,13 @@ class Subscriber:
     work: Work
     #: what the topic is about; a type that does not begin with it has no business there, and is poison
     aggregatetype: str = "payment"
+    #: channels of those who find work after a batch was committed (app/messaging/hint.py)
+    hints: tuple[str, ...] = ()
 
 
-def each(name: str, handlers: Mapping[str, Handler], *, aggregatetype: str = "payment") -> Subscriber:
+def each(
+    name: str, handlers: Mapping[str, Handler], *, aggregatetype: str = "payment", hints: tuple[str, ...] = (OUTBOX,)
+) -> Subscriber:
     """Return the subscriber `name` that calls `handlers[type]` for each message."""
 
     def work(tx: Connection, messages: Sequence[Message]) -> Mapping[str, Outcome]:
@@ -44,4 +49,4 @@ def each(name: str, handlers: Mapping[str, Handler], *, aggregatetype: str = "pa
                 break
         return outcomes
 
-    return Subscriber(name, frozenset(handlers), work, aggregatetype)
+    return Subscriber(name, frozenset(handlers), work, aggregatetype, hints)

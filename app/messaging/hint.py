@@ -1,10 +1,11 @@
-"""How does the relay learn at once that an event was committed? By a NOTIFY after the COMMIT, on another connection.
+"""How does a worker learn at once that there is work? By a NOTIFY after the COMMIT, on another connection.
 
 Never inside the business transaction: a NOTIFY takes a lock at commit that only one transaction
 of the whole server has at a time (9.4k to 2.4k commits/s, measured). A hint may be lost without
-harm: the relay polls as well (docs/design.md, "Relay").
+harm: whoever listens polls as well (docs/design.md, "Relay").
 """
 
+from collections.abc import Iterable
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -14,15 +15,20 @@ from psycopg.pq import ExecStatus
 
 from paidonce.app.steps import step
 
-CHANNEL = "paidonce_outbox"
-NOTIFY = f"NOTIFY {CHANNEL}".encode()
+#: Where hints of events in the outbox go.
+OUTBOX = "paidonce_outbox"
 
-#: At most one NOTIFY within this, for all that was committed meanwhile: the relay's pass takes about as long.
+#: At most one NOTIFY a channel within this, for all that was committed meanwhile: the relay's pass takes about as long.
 INTERVAL_S = 0.003
 #: A NOTIFY takes a transaction id, so its COMMIT would wait for the disk; there is nothing in it to lose.
 UNSYNCED = "-c synchronous_commit=off"
 #: Seconds between attempts to connect: the net is there, so there is no hurry.
 RECONNECT_S = 1.0
+
+
+def effects_of(kind: str) -> str:
+    """Return the channel where hints of effects of `kind` go."""
+    return f"paidonce_effects_{kind}"
 
 
 class Hinter:
@@ -32,13 +38,16 @@ class Hinter:
         """Nothing is connected before the first hint."""
         self._dsn = dsn
         self._wanted = Event()
+        self._channels: set[str] = set()
         self._closed = Event()
         self._lock = Lock()
         self._thread: Thread | None = None
         self._session: psycopg.Connection[Any] | None = None
 
-    def hint(self) -> None:
-        """Say that an event was committed. Call it after the COMMIT."""
+    def hint(self, *channels: str) -> None:
+        """Say after a COMMIT that there is work for who listens on `channels`; by default events in the outbox."""
+        with self._lock:
+            self._channels.update(channels or (OUTBOX,))
         self._wanted.set()
         if self._thread is None:
             self._start()
@@ -60,12 +69,15 @@ class Hinter:
         while not self._closed.is_set():
             self._wanted.wait()
             self._wanted.clear()
-            self._closed.wait(INTERVAL_S if self._give() else RECONNECT_S)
+            with self._lock:
+                channels, self._channels = self._channels, set()
+            if channels:
+                self._closed.wait(INTERVAL_S if self._give(channels) else RECONNECT_S)
         self._disconnect()
 
-    def _give(self) -> bool:
+    def _give(self, channels: Iterable[str]) -> bool:
         try:
-            self._notify()
+            self._notify("; ".join(f'NOTIFY "{channel}"' for channel in channels))
         except psycopg.Error as error:
             structlog.get_logger().debug("hint_failed", error=repr(error))
             self._disconnect()
@@ -73,11 +85,11 @@ class Hinter:
         return True
 
     @step("hint.notify")
-    def _notify(self) -> None:
+    def _notify(self, statements: str) -> None:
         if self._session is None:
             self._session = psycopg.connect(self._dsn, autocommit=True, connect_timeout=5, options=UNSYNCED)
         # libpq itself: a cursor's conveniences would cost the process's one interpreter lock ten times as long.
-        result = self._session.pgconn.exec_(NOTIFY)
+        result = self._session.pgconn.exec_(statements.encode())
         if result.status != ExecStatus.COMMAND_OK:
             raise psycopg.OperationalError(result.get_error_message())
 
