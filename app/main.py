@@ -28,7 +28,7 @@ from paidonce.app.api.endpoint import mount, not_found
 from paidonce.app.api.heads import capped
 from paidonce.app.api.openapi import describe
 from paidonce.app.api.services import Services
-from paidonce.app.auth.keyset import KeySet
+from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.clock import SystemClock
 from paidonce.app.idempotency.guard import Guard
@@ -97,9 +97,9 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
     pool = db.hot_pool(settings, lock_timeout_ms=settings.idempotency_first_wait_ms)
     await pool.open()
     opened.push_async_callback(pool.close)
-    keys = KeySet(settings, clock)
-    opened.push_async_callback(keys.close)
-    await keys.open()
+    trust = Trust(settings, clock)
+    opened.push_async_callback(trust.close)
+    await trust.open()
     hinter = Hinter(db.libpq_dsn(settings))
     opened.push_async_callback(asyncio.to_thread, hinter.close)
     unbroken = Unbroken()
@@ -108,8 +108,8 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
         settings=settings,
         clock=clock,
         engine=engine,
-        keys=keys,
-        verifier=Verifier(settings, keys, clock),
+        trust=trust,
+        verifier=Verifier(settings, trust, clock),
         payments=Payments(Guard(pool, engine, unbroken, settings), Accepting(pool, unbroken), clock, settings),
         hinter=hinter,
     )

@@ -6,10 +6,29 @@ Every field says its unit (units last in the name) and why the default is what i
 import os
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TrustedIssuer(BaseModel):
+    """Whose tokens are accepted, and for whom they must be (docs/design.md, "Who may call")."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: the `iss` of its tokens, compared character by character
+    issuer: str = Field(min_length=1)
+    #: where its key set is; None: where its OpenID discovery says
+    jwks_url: str | None = None
+    #: a token must name one of them
+    audiences: tuple[str, ...] = Field(("paidonce",), min_length=1)
+    #: the tenants that it may speak for; None: whichever its tokens name
+    tenants: frozenset[str] | None = None
+    #: where its tokens name tenant and roles; dots lead into objects
+    tenant_claim: str = "tenant"
+    roles_claim: str = "roles"
 
 
 class Settings(BaseSettings):
@@ -63,6 +82,10 @@ class Settings(BaseSettings):
         72,
         description="Hours that the response to a payment request is kept: a client's bug survives a weekend.",
     )
+    client_retry_horizon_h: int = Field(
+        48,
+        description="Hours for which a client may repeat a payment request: its response is kept longer (S15).",
+    )
     idempotency_other_retention_h: int = Field(6, description="Hours that any other stored response is kept.")
     idempotency_tombstone_d: int = Field(
         30,
@@ -71,12 +94,25 @@ class Settings(BaseSettings):
 
     # --- tokens: see docs/design.md, "Who may call"
     issuer: str = Field("http://127.0.0.1:8081", description="The `iss` of every accepted token.")
-    jwks_url: str | None = Field(None, description="Where its key set is; by default <issuer>/.well-known/jwks.json.")
+    jwks_url: str | None = Field(None, description="Where its key set is; by default where its OpenID discovery says.")
     audience: str = Field("paidonce", description="The `aud` that a token must name.")
+    issuers: list[TrustedIssuer] = Field(
+        [],
+        description="Several issuers, as JSON: [{issuer, jwks_url, audiences, tenants, tenant_claim, roles_claim}]; "
+        "then the three above are not used.",
+    )
     token_bytes_max: int = Field(4_096, description="Bytes of a token; above it 401.")
     token_skew_s: int = Field(120, description="Seconds by which the issuer's clock may differ from ours.")
-    jwks_cache_s: int = Field(3_600, description="Seconds that a key set is used before it is fetched again.")
-    jwks_cooldown_s: float = Field(5.0, description="Seconds between two fetches for unknown key ids.")
+    jwks_cache_s: int = Field(
+        3_600,
+        description="Seconds until a key set is fetched again, where the issuer's Cache-Control does not say: "
+        "for so long a removed key works.",
+    )
+    jwks_stale_h: int = Field(24, description="Hours from its fetch that a key set is used while the issuer is away.")
+    jwks_cooldown_s: float = Field(2.0, description="Seconds between two fetches for unknown key ids.")
+    jwks_folder: Path | None = Field(
+        None, description="Folder where key sets are kept, so that a start needs no issuer; by default they are not."
+    )
 
     # --- outbox and relay: see docs/design.md, "Outbox" and "Relay"
     outbox_shards: int = Field(
@@ -108,6 +144,12 @@ class Settings(BaseSettings):
         description="The relay's producer; librdkafka (extra `librdkafka`) carries several times as much.",
     )
     relay_window_events: int = Field(2_000, description="Events of one window: 50 ms of Kafka transaction at 40k/s.")
+    relay_window_bytes: int = Field(
+        8_388_608,
+        ge=1,
+        description="Bytes of one window, at most: eight of the largest events, 2,000 of 4 KB. A relay's memory "
+        "is a few times that a shard.",
+    )
     relay_poll_s: float = Field(0.2, description="Seconds between polls: the net for producers that do not hint.")
 
     # --- consumers: see docs/design.md, "Inbox"
@@ -167,12 +209,25 @@ class Settings(BaseSettings):
         7, description="Days ahead for which partitions exist: a cleaner may be away a week."
     )
 
+    @field_validator("issuers")
+    @classmethod
+    def _are_different(cls, issuers: list[TrustedIssuer]) -> list[TrustedIssuer]:
+        if len({one.issuer for one in issuers}) < len(issuers):
+            raise ValueError("names an issuer twice")
+        return issuers
+
     @field_validator("dsn")
     @classmethod
     def _is_a_url(cls, dsn: SecretStr) -> SecretStr:
         if not dsn.get_secret_value().startswith("postgresql://"):
             raise ValueError("is no URL postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
         return dsn
+
+    def trusted_issuers(self) -> list[TrustedIssuer]:
+        """Return whose tokens are accepted."""
+        return self.issuers or [
+            TrustedIssuer(issuer=self.issuer, jwks_url=self.jwks_url, audiences=(self.audience,)),
+        ]
 
     def key_retention(self, *, money: bool) -> timedelta:
         """Return how long a stored response is kept."""

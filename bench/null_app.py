@@ -6,7 +6,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from paidonce.app.api.schemas import PaymentCreate
-from paidonce.app.auth.keyset import KeySet
+from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.settings import settings
 
@@ -14,7 +14,7 @@ from paidonce.app.settings import settings
 def create_app() -> FastAPI:
     """Return an ordinary FastAPI application with the one route."""
     app = FastAPI()
-    verifier = Verifier(settings(), KeySet(settings()))
+    verifier = Verifier(settings(), Trust(settings()))
 
     @app.post("/v1/payments", status_code=201)
     async def nothing(draft: PaymentCreate, request: Request) -> Response:

@@ -15,13 +15,12 @@ from sqlalchemy.exc import OperationalError
 from paidonce.app import db, installation
 from paidonce.app.errors import ConfigurationError, PaidonceError
 from paidonce.app.messaging import partitions
-from paidonce.app.settings import Settings
+from paidonce.app.settings import Settings, TrustedIssuer
 from paidonce.app.webhooks.signing import check_secret
 from paidonce.workers import retention
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_admin import Topics
-from paidonce.workers.broker_consumer import BrokerAwayError as TopicUnreadableError
-from paidonce.workers.broker_consumer import topic_times
+from paidonce.workers.broker_topic import keeps
 
 #: Seconds for one question to one server.
 ANSWER_S = 5.0
@@ -50,6 +49,7 @@ def times(settings: Settings) -> str:
             "PAIDONCE_PROVIDER_KEY_MARGIN_S leaves nothing of PAIDONCE_PROVIDER_HONOURS_KEYS_S: make it smaller"
         )
     retention.check(settings)
+    retention.check_keys(settings)
     return "leases and retentions fit each other"
 
 
@@ -131,10 +131,10 @@ def kafka(settings: Settings) -> str:
             found = topics.find([settings.topic])
         if settings.topic not in found:
             return f"answers; topic {settings.topic} will be made by the relay"
-        keeps, segment = topic_times(settings, settings.topic)
-    except (BrokerAwayError, TopicUnreadableError) as error:
+        kept = keeps(settings, settings.topic)
+    except BrokerAwayError as error:
         raise WrongError(f"does not answer ({error}): start it, or set PAIDONCE_KAFKA") from error
-    retention.check(settings, topic=keeps, segment=segment)
+    retention.check(settings, kept)
     return f"topic {settings.topic} with {found[settings.topic].partitions} partitions"
 
 
@@ -164,16 +164,23 @@ def _resp(words: list[str]) -> bytes:
 
 
 def issuer(settings: Settings) -> str:
-    """The key set can be had."""
-    url = settings.jwks_url or settings.issuer.rstrip("/") + "/.well-known/jwks.json"
-    answer = _get(url, "PAIDONCE_ISSUER or PAIDONCE_JWKS_URL")
+    """The key set of every trusted issuer can be had."""
+    return ", ".join(f"{one.issuer}: {_keys_of(one)} keys" for one in settings.trusted_issuers())
+
+
+def _keys_of(issuer: TrustedIssuer) -> int:
+    url, setting = issuer.jwks_url, "PAIDONCE_JWKS_URL"
     try:
-        keys = answer.json()["keys"]
+        if url is None:
+            setting = "PAIDONCE_ISSUER"
+            discovery = issuer.issuer.rstrip("/") + "/.well-known/openid-configuration"
+            url = str(_get(discovery, f"{setting} or PAIDONCE_JWKS_URL").json()["jwks_uri"])
+        keys = _get(url, setting).json()["keys"]
     except (ValueError, KeyError, TypeError) as error:
-        raise WrongError(f"{url} is no key set: set PAIDONCE_JWKS_URL") from error
+        raise WrongError(f"{issuer.issuer} offers no key set at {url}: set PAIDONCE_JWKS_URL") from error
     if not keys:
         raise WrongError(f"{url} has no keys: every token will be refused until the issuer has one")
-    return f"{len(keys)} keys"
+    return len(keys)
 
 
 def provider(settings: Settings) -> str:

@@ -29,7 +29,7 @@ async def healthz(_call: Call) -> Reply:
 
 async def readyz(call: Call) -> Reply:
     """Tell that the database answers, has our schema, and the issuer's keys are known."""
-    if not call.services.keys.fresh():
+    if not call.services.trust.usable():
         raise NotReadyError("the issuer's key set is not known yet")
     try:
         async with asyncio.timeout(READY_WAIT_S):

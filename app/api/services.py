@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from paidonce.app.auth.keyset import KeySet
+from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.clock import Clock
 from paidonce.app.messaging.hint import Hinter
@@ -19,7 +19,7 @@ class Services:
     settings: Settings
     clock: Clock
     engine: AsyncEngine
-    keys: KeySet
+    trust: Trust
     verifier: Verifier
     payments: Payments
     #: to be told after every COMMIT that wrote an event

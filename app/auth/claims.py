@@ -5,12 +5,12 @@ a list is a list (docs/design.md, "Who may call").
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from paidonce.app.auth.principal import Principal
 from paidonce.app.errors import InvalidTokenError
+from paidonce.app.settings import TrustedIssuer
 
 #: Payload `typ` of an access token, where an issuer writes one (Keycloak: Bearer; else ID, Refresh, Offline …).
 ACCESS_TYPES = frozenset({"bearer", "at+jwt"})
@@ -23,38 +23,33 @@ TENANT_CHARS_MAX = 64
 SUB_CHARS_MAX = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """Whose tokens we accept, and for whom they must be."""
+def principal_of(payload: Mapping[str, Any], issuer: TrustedIssuer, now: float, *, skew_s: int) -> Principal:
+    """Return whom the claims name.
 
-    #: the `iss` of its tokens, compared character by character
-    iss: str
-    audience: str
-    #: seconds by which its clock may differ from ours
-    skew_s: int
+    `now` is in seconds since 1970, `skew_s` are those by which the issuer's clock may differ from ours.
 
-
-def principal_of(payload: Mapping[str, Any], issuer: Issuer, now: float) -> Principal:
-    """Return whom the claims name; `now` in seconds since 1970. Raises InvalidTokenError naming the rule."""
+    Raises:
+        InvalidTokenError: names the rule that is broken.
+    """
     _check_purpose(payload, issuer)
-    expires = _check_times(payload, issuer.skew_s, now)
+    expires = _check_times(payload, skew_s, now)
     client_id = payload.get("client_id", payload.get("azp"))
     return Principal(
         sub=_text(payload, "sub", SUB_CHARS_MAX),
-        tenant=_tenant(payload),
+        tenant=_tenant(payload, issuer),
         scopes=_scopes(payload.get("scope", "")),
-        roles=_roles(payload.get("roles", [])),
+        roles=_roles(_at(payload, issuer.roles_claim, [])),
         expires_at=datetime.fromtimestamp(expires, UTC),
         client_id=client_id if isinstance(client_id, str) and client_id.isprintable() else None,
     )
 
 
-def _check_purpose(payload: Mapping[str, Any], issuer: Issuer) -> None:
-    if payload.get("iss") != issuer.iss:
+def _check_purpose(payload: Mapping[str, Any], issuer: TrustedIssuer) -> None:
+    if payload.get("iss") != issuer.issuer:
         raise InvalidTokenError("iss: another issuer")
     audience = payload.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
-    if not all(isinstance(one, str) for one in audiences) or issuer.audience not in audiences:
+    if not all(isinstance(one, str) for one in audiences) or set(issuer.audiences).isdisjoint(audiences):
         raise InvalidTokenError("aud: not for us")
     type_ = payload.get("typ", "Bearer")
     if not isinstance(type_, str) or type_.lower() not in ACCESS_TYPES:
@@ -81,18 +76,32 @@ def _seconds(payload: Mapping[str, Any], name: str) -> int:
     return value
 
 
+def _at(payload: Mapping[str, Any], claim: str, missing: object) -> object:
+    """Return what stands at `claim`, whose dots lead into objects; a claim named so itself comes first."""
+    if claim in payload:
+        return payload[claim]
+    found: object = payload
+    for name in claim.split("."):
+        if not isinstance(found, Mapping) or name not in found:
+            return missing
+        found = found[name]
+    return found
+
+
 def _text(payload: Mapping[str, Any], name: str, chars_max: int) -> str:
-    value = payload.get(name)
+    value = _at(payload, name, None)
     # isprintable also refuses NUL and lone surrogates, which the database would.
     if not isinstance(value, str) or not 0 < len(value) <= chars_max or not value.isprintable() or value.isspace():
         raise InvalidTokenError(f"{name}: not a short text")
     return value
 
 
-def _tenant(payload: Mapping[str, Any]) -> str:
-    tenant = _text(payload, "tenant", TENANT_CHARS_MAX)
+def _tenant(payload: Mapping[str, Any], issuer: TrustedIssuer) -> str:
+    tenant = _text(payload, issuer.tenant_claim, TENANT_CHARS_MAX)
     if not tenant.isascii() or " " in tenant:
-        raise InvalidTokenError("tenant: not visible ASCII")
+        raise InvalidTokenError(f"{issuer.tenant_claim}: not visible ASCII")
+    if issuer.tenants is not None and tenant not in issuer.tenants:
+        raise InvalidTokenError(f"{issuer.tenant_claim}: not one that this issuer may speak for")
     return tenant
 
 

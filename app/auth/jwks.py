@@ -1,4 +1,4 @@
-"""Which keys does the issuer sign with? One fetch of its JSON Web Key Set, and which keys of it we use.
+"""Which keys does the issuer sign with? One fetch of its JSON Web Key Set, for how long, and which keys of it we use.
 
 Over TLS only, loopback excepted: whoever can change the answer can write tokens. Capped in size
 and time, without redirects (docs/design.md, "Who may call").
@@ -8,6 +8,7 @@ import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from joserfc.util import base64_to_int
 from paidonce.app.auth.strict_json import parse_object
 from paidonce.app.auth.token import ALGORITHM, is_key_id
 from paidonce.app.errors import ConfigurationError
+from paidonce.app.settings import TrustedIssuer
 from paidonce.app.steps import step
 
 #: Bytes of a key set: 40 RSA keys with certificates; an issuer has two or three.
@@ -29,6 +31,8 @@ KEY_BITS_MIN = 2_048
 #: A check takes time with the cube of the size: 8192 bits take about 0.4 ms.
 KEY_BITS_MAX = 8_192
 EXPONENT_MIN = 65_537
+#: 30 years in seconds have as many; a longer number is a mistake.
+AGE_DIGITS_MAX = 10
 _log = structlog.get_logger(__name__)
 
 
@@ -45,7 +49,9 @@ def checked_url(url: str) -> str:
     parsed = httpx.URL(url)
     if parsed.scheme == "https" or (parsed.scheme == "http" and _is_loopback(parsed.host)):
         return url
-    raise ConfigurationError(f"PAIDONCE_JWKS_URL is {url}: keys are fetched over https only (http on loopback)")
+    raise ConfigurationError(
+        f"{url}: keys are fetched over https only, or http on loopback (PAIDONCE_JWKS_URL, PAIDONCE_ISSUER)"
+    )
 
 
 def _is_loopback(host: str) -> bool:
@@ -55,33 +61,74 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-@step("auth.fetch_keys")
-async def fetch(client: httpx.AsyncClient, url: str) -> Mapping[str, RSAKey]:
-    """Return the issuer's usable keys by their id; never an empty set.
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An issuer's answer."""
+
+    body: bytes
+    keys: Mapping[str, RSAKey]
+    #: seconds that the issuer lets us keep it (Cache-Control); None: it does not say
+    max_age_s: int | None
+
+
+async def fetch(client: httpx.AsyncClient, issuer: TrustedIssuer) -> Fetched:
+    """Return the issuer's usable keys; never an empty set.
 
     Raises:
         httpx.HTTPError, TimeoutError: no answer.
         KeySetRefusedError: an answer that is not a key set, or holds no usable key.
     """
     async with asyncio.timeout(FETCH_S):
-        # Compressed, a small answer could become a huge one.
-        async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer:
-            if answer.status_code != httpx.codes.OK:
-                raise KeySetRefusedError(f"status {answer.status_code}")
-            body = b""
-            async for chunk in answer.aiter_raw():
-                body += chunk
-                if len(body) > BYTES_MAX:
-                    raise KeySetRefusedError(f"more than {BYTES_MAX} bytes")
-    return usable_keys(body)
+        url = issuer.jwks_url or await _discovered(client, issuer.issuer)
+        body, headers = await _get(client, url)
+    return Fetched(body, usable_keys(body), _max_age_s(headers.get("cache-control", "")))
+
+
+async def _discovered(client: httpx.AsyncClient, issuer: str) -> str:
+    """Return where the issuer says that its key set is (OpenID Connect Discovery 1.0, section 4.3)."""
+    body, _ = await _get(client, issuer.rstrip("/") + "/.well-known/openid-configuration")
+    document = _object(body)
+    if document.get("issuer") != issuer:
+        raise KeySetRefusedError("the discovery document is another issuer's")
+    try:
+        return checked_url(str(document.get("jwks_uri")))
+    except (ConfigurationError, httpx.InvalidURL) as error:
+        raise KeySetRefusedError(f"jwks_uri: {error}") from error
+
+
+@step("auth.fetch_keys")
+async def _get(client: httpx.AsyncClient, url: str) -> tuple[bytes, httpx.Headers]:
+    # Compressed, a small answer could become a huge one.
+    async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer:
+        if answer.status_code != httpx.codes.OK:
+            raise KeySetRefusedError(f"status {answer.status_code}")
+        body = b""
+        async for chunk in answer.aiter_raw():
+            body += chunk
+            if len(body) > BYTES_MAX:
+                raise KeySetRefusedError(f"more than {BYTES_MAX} bytes")
+    return body, answer.headers
+
+
+def _max_age_s(cache_control: str) -> int | None:
+    """Return `max-age`, 0 for an answer that may not be kept, None when nothing is said (RFC 9111, section 5.2.2)."""
+    directives = [part.strip().lower() for part in cache_control.split(",")]
+    if "no-store" in directives or "no-cache" in directives:
+        return 0
+    ages = [part.removeprefix("max-age=") for part in directives if part.startswith("max-age=")]
+    return int(ages[0]) if ages and ages[0].isascii() and ages[0].isdigit() and len(ages[0]) < AGE_DIGITS_MAX else None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        return parse_object(body)
+    except (ValueError, RecursionError) as error:
+        raise KeySetRefusedError(str(error)) from error
 
 
 def usable_keys(body: bytes) -> Mapping[str, RSAKey]:
     """Return the RSA keys of a key set that may check signatures, by `kid`; raises KeySetRefusedError."""
-    try:
-        listed = parse_object(body).get("keys")
-    except (ValueError, RecursionError) as error:
-        raise KeySetRefusedError(str(error)) from error
+    listed = _object(body).get("keys")
     if not isinstance(listed, list) or len(listed) > KEYS_MAX:
         raise KeySetRefusedError("no list of keys, or too many")
     candidates = [jwk for jwk in listed if isinstance(jwk, dict) and _is_for_signatures(jwk)]

@@ -1,115 +1,176 @@
-"""Which key has this id, right now? The issuer's key set, kept for a while and fetched as seldom as possible.
+"""Which key has this id, right now? One issuer's key set, fetched in the background and as seldom as possible.
 
-A known id never waits: the set is refreshed in the background, ahead of its end. An unknown id
-causes at most one fetch per cool-down, for all requests together, because anyone can make up
-key ids (docs/design.md, "Who may call").
+A known id never waits: the set is refreshed ahead of its end, by a timer, and while the issuer is
+away the old one stays in use up to a bound. An unknown id causes at most one fetch per cool-down,
+for all requests together, because anyone can make up key ids; those requests wait for it, because
+an issuer may sign with a new key at once (docs/design.md, "Who may call").
 """
 
 import asyncio
-import ssl
+import random
 from collections.abc import Mapping
-from functools import cache
+from contextlib import suppress
+from datetime import timedelta
 
 import httpx
 import structlog
 from joserfc.jwk import RSAKey
 
-from paidonce.app.auth.jwks import FETCH_S, KeySetRefusedError, checked_url, fetch
-from paidonce.app.clock import Clock, SystemClock
+from paidonce.app.auth.jwks import FETCH_S, KeySetRefusedError, fetch, usable_keys
+from paidonce.app.auth.keyset_file import Kept, KeySetFile
+from paidonce.app.clock import Clock
 from paidonce.app.errors import InvalidTokenError, KeySetUnavailableError
-from paidonce.app.settings import Settings
+from paidonce.app.settings import Settings, TrustedIssuer
 
 #: Share of a set's time after which it is fetched again: what is left is time for an issuer to come back.
 REFRESH_AT = 0.8
+#: Seconds that Cache-Control may ask for, at least and at most: it bounds fetches, and how long a removed key works.
+MAX_AGE_LEAST_S, MAX_AGE_MOST_S = 300, 21_600
+#: Seconds before the first repetition of a failed fetch, and between two at most; full jitter below that.
+BACKOFF_FIRST_S, BACKOFF_MOST_S = 1.0, 60.0
+#: Seconds between looks at whether a fetch is due.
+TICK_S = 1.0
+#: Requests with unknown key ids that may wait at once; more of them are an attack, and are told to come again.
+WAITERS_MAX = 64
+
 _log = structlog.get_logger(__name__)
-
-
-@cache
-def _trust() -> ssl.SSLContext:
-    """The machine's own trust store, to which an operator can add an authority (SSL_CERT_FILE); 30 ms to read."""
-    return ssl.create_default_context()
 
 
 class KeySet:
     """The keys of one issuer; one a process, on its event loop."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        self._url = checked_url(settings.jwks_url or f"{settings.issuer.rstrip('/')}/.well-known/jwks.json")
-        self._cache_s = settings.jwks_cache_s
-        self._cooldown_s = settings.jwks_cooldown_s
-        self._clock = clock or SystemClock()
-        # No proxy from the environment and no redirects: the keys come from this address or not at all.
-        self._client = httpx.AsyncClient(verify=_trust(), follow_redirects=False, trust_env=False, timeout=FETCH_S)
+    def __init__(self, issuer: TrustedIssuer, settings: Settings, client: httpx.AsyncClient, clock: Clock) -> None:
+        self._issuer = issuer
+        self._settings = settings
+        self._client = client
+        self._clock = clock
+        self._file = KeySetFile(settings.jwks_folder, issuer.issuer) if settings.jwks_folder else None
         self._keys: Mapping[str, RSAKey] = {}
-        self._fetched_at = float("-inf")
-        self._attempted_at = float("-inf")
+        self._fetched_at = self._asked_at = self._due_at = float("-inf")
+        self._failures = 0
+        self._waiting = 0
         self._fetching: asyncio.Task[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None
         #: grows with every change of the set: whoever keeps what a key vouched for must let it go then
         self.generation = 0
 
     async def open(self) -> None:
-        """Fetch the set, so that the first request does not wait; an issuer that is away is only logged."""
-        await self._fetched()
+        """Take the set from disk, or else fetch it; an issuer that is away is only logged."""
+        self._restore()
+        self._ticking = asyncio.create_task(self._tick(), name="auth.refresh_keys")
+        self.refresh()
+        if not self.usable():
+            await self._joined()
 
     async def close(self) -> None:
-        """End a running fetch and close the connections."""
-        if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.wait({self._fetching})
-        await self._client.aclose()
+        """End a running fetch."""
+        running = {task for task in (self._ticking, self._fetching) if task is not None}
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
 
-    def fresh(self) -> bool:
-        """Tell whether the set may be used; starts a refresh in the background when its end is near."""
-        age_s = self._clock.monotonic() - self._fetched_at
-        if age_s >= REFRESH_AT * self._cache_s:
+    def usable(self) -> bool:
+        """Tell whether there is a set that may be used."""
+        stale_s = self._settings.jwks_stale_h * 3_600
+        return self._clock.monotonic() - self._fetched_at < stale_s
+
+    def refresh(self) -> None:
+        """Begin to fetch the set when it is time; nobody waits for it."""
+        if self._fetching is None and self._clock.monotonic() >= self._due_at:
             self._start_fetch()
-        return age_s < self._cache_s
 
     async def key(self, kid: str) -> RSAKey:
-        """Return the key under `kid`, after at most one fetch, for which it waits a bounded time.
+        """Return the key under `kid`; one that is unknown waits for a fetch, a bounded time.
 
         Raises:
             InvalidTokenError: the issuer has no such key.
-            KeySetUnavailableError: there is no set that may be used.
+            KeySetUnavailableError: there is no set that may be used, or the issuer cannot be asked for this key.
         """
-        fresh = self.fresh()
-        if not fresh or kid not in self._keys:
-            await self._fetched()
-            fresh = self.fresh()
-        if not fresh:
+        if self.usable() and kid in self._keys:
+            return self._keys[kid]
+        await self._asked()
+        if not self.usable():
             raise KeySetUnavailableError
-        key = self._keys.get(kid)
-        if key is None:
-            raise InvalidTokenError("kid: unknown to the issuer")
-        return key
+        if kid in self._keys:
+            return self._keys[kid]
+        if self._failures:
+            raise KeySetUnavailableError
+        raise InvalidTokenError("kid: unknown to the issuer")
 
-    async def _fetched(self) -> None:
-        """Wait for the running fetch, or for a new one unless one has just been made."""
-        self._start_fetch()
+    async def _asked(self) -> None:
+        """Wait for the fetch that all who ask now share: the one under way, or the next after the cool-down."""
+        if self._waiting >= WAITERS_MAX:
+            raise KeySetUnavailableError
+        self._waiting += 1
+        try:
+            if self._fetching is None and not self._failures:
+                await asyncio.sleep(self._asked_at + self._settings.jwks_cooldown_s - self._clock.monotonic())
+            if self._fetching is None and self._may_ask():
+                self._start_fetch()
+            await self._joined()
+        finally:
+            self._waiting -= 1
+
+    def _may_ask(self) -> bool:
+        """After a failure only when the back-off is over; otherwise when the cool-down is."""
+        now = self._clock.monotonic()
+        return now >= self._due_at if self._failures else now >= self._asked_at + self._settings.jwks_cooldown_s
+
+    async def _joined(self) -> None:
         if self._fetching is not None:
             # A request that gives up does not end the fetch for the others.
             await asyncio.wait({self._fetching}, timeout=FETCH_S)
 
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.refresh()
+
     def _start_fetch(self) -> None:
-        now = self._clock.monotonic()
-        if self._fetching is None and now - self._attempted_at >= self._cooldown_s:
-            self._attempted_at = now
-            self._fetching = asyncio.create_task(self._fetch(), name="auth.fetch_keys")
-            self._fetching.add_done_callback(self._fetch_ended)
+        self._asked_at = self._clock.monotonic()
+        self._fetching = asyncio.create_task(self._fetch(), name="auth.fetch_keys")
+        self._fetching.add_done_callback(self._fetch_ended)
 
     def _fetch_ended(self, _task: asyncio.Task[None]) -> None:
         self._fetching = None
 
     async def _fetch(self) -> None:
         # The age counts from before the request: an answer is as old as the question.
-        asked_at = self._clock.monotonic()
+        kept_at = self._clock.now()
         try:
-            keys = await fetch(self._client, self._url)
+            fetched = await fetch(self._client, self._issuer)
         except (httpx.HTTPError, OSError, KeySetRefusedError) as error:
-            _log.warning("key set not fetched", url=self._url, reason=f"{type(error).__name__}: {error}")
+            self._put_off(error)
             return
-        self._fetched_at = asked_at
+        self._failures = 0
+        self._adopt(fetched.keys, fetched_at=self._asked_at, max_age_s=fetched.max_age_s)
+        if self._file is not None:
+            await asyncio.to_thread(self._file.save, Kept(fetched.body, kept_at, fetched.max_age_s))
+
+    def _put_off(self, error: Exception) -> None:
+        most_s = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        self._due_at = self._clock.monotonic() + random.uniform(0.0, most_s)  # noqa: S311  jitter, not a secret
+        reason = f"{type(error).__name__}: {error}"
+        _log.warning("key set not fetched", issuer=self._issuer.issuer, reason=reason, failures=self._failures)
+
+    def _adopt(self, keys: Mapping[str, RSAKey], *, fetched_at: float, max_age_s: int | None) -> None:
+        age_s = self._settings.jwks_cache_s if max_age_s is None else max(max_age_s, MAX_AGE_LEAST_S)
+        self._fetched_at = fetched_at
+        self._due_at = fetched_at + REFRESH_AT * min(age_s, MAX_AGE_MOST_S)
         if keys != self._keys:
             self._keys = keys
             self.generation += 1
-            _log.info("key set changed", kids=sorted(keys))
+            _log.info("key set changed", issuer=self._issuer.issuer, kids=sorted(keys))
+
+    def _restore(self) -> None:
+        kept = self._file.load() if self._file is not None else None
+        if kept is None:
+            return
+        age = self._clock.now() - kept.fetched_at
+        if age < timedelta(0):
+            return  # a clock was set: nobody can say how old it is
+        with suppress(KeySetRefusedError):
+            keys = usable_keys(kept.body)
+            self._adopt(keys, fetched_at=self._clock.monotonic() - age.total_seconds(), max_age_s=kept.max_age_s)

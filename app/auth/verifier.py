@@ -1,7 +1,7 @@
 """Is this caller who it says it is? From the Authorization header to the principal.
 
-The order is fixed, cheap refusals first: one header line, size, form, key by `kid`, signature,
-claims (docs/design.md, "Who may call"). Whatever the parser or the library throws is a 401.
+The order is fixed, cheap refusals first: one header line, size, form, issuer, key by `kid`,
+signature, claims (docs/design.md, "Who may call"). Whatever the parser or the library throws is a 401.
 """
 
 from collections import OrderedDict
@@ -11,10 +11,11 @@ import structlog
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
-from paidonce.app.auth.claims import Issuer, principal_of
+from paidonce.app.auth.claims import principal_of
 from paidonce.app.auth.keyset import KeySet
 from paidonce.app.auth.principal import Principal
 from paidonce.app.auth.token import ALGORITHM, Token, parse
+from paidonce.app.auth.trust import Trust
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.errors import InvalidTokenError, MissingTokenError
 from paidonce.app.settings import Settings
@@ -26,15 +27,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Verifier:
-    """Checks bearer tokens of one issuer; one a process, on its event loop."""
+    """Checks the bearer tokens of the trusted issuers; one a process, on its event loop."""
 
-    def __init__(self, settings: Settings, keys: KeySet, clock: Clock | None = None) -> None:
-        self._issuer = Issuer(settings.issuer, settings.audience, settings.token_skew_s)
+    def __init__(self, settings: Settings, trust: Trust, clock: Clock | None = None) -> None:
+        self._skew_s = settings.token_skew_s
         self._bytes_max = settings.token_bytes_max
         self._clock = clock or SystemClock()
-        self._keys = keys
-        self._verified: OrderedDict[bytes, Principal] = OrderedDict()
-        self._generation = self._keys.generation
+        self._trust = trust
+        #: digest of a token -> whom it names, and the keys that vouch for it
+        self._verified: OrderedDict[bytes, tuple[Principal, KeySet]] = OrderedDict()
+        self._generation = trust.generation
 
     async def verify(self, authorization_headers: list[bytes] | list[str]) -> Principal:
         """Return who calls; `authorization_headers` are the values of every Authorization line of the request.
@@ -55,27 +57,28 @@ class Verifier:
         principal = self._remembered(digest)
         if principal is None:
             token = parse(raw, bytes_max=self._bytes_max)
-            check_signature(token, await self._keys.key(token.kid))
-            principal = principal_of(token.payload, self._issuer, self._clock.now().timestamp())
-            self._remember(digest, principal)
+            issuer, keys = self._trust.issuer(token.payload.get("iss"))
+            check_signature(token, await keys.key(token.kid))
+            now = self._clock.now().timestamp()
+            principal = principal_of(token.payload, issuer, now, skew_s=self._skew_s)
+            self._remember(digest, principal, keys)
         return principal
 
     def _remembered(self, digest: bytes) -> Principal | None:
-        if not self._keys.fresh() or self._generation != self._keys.generation:
+        if self._generation != self._trust.generation:
             self._verified.clear()
-            self._generation = self._keys.generation
+            self._generation = self._trust.generation
+        principal, keys = self._verified.get(digest, (None, None))
+        if principal is None or keys is None:
             return None
-        principal = self._verified.get(digest)
-        if principal is None:
-            return None
-        if self._clock.now() >= principal.expires_at:
+        if self._clock.now() >= principal.expires_at or not keys.usable():
             del self._verified[digest]
             return None
         self._verified.move_to_end(digest)
         return principal
 
-    def _remember(self, digest: bytes, principal: Principal) -> None:
-        self._verified[digest] = principal
+    def _remember(self, digest: bytes, principal: Principal, keys: KeySet) -> None:
+        self._verified[digest] = principal, keys
         if len(self._verified) > VERIFIED_MAX:
             self._verified.popitem(last=False)
 

@@ -94,6 +94,11 @@ def weak() -> Forger:
     return forger("key-weak", bits=1024)
 
 
+def _whole(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}Connection: close\r\n\r\n"
+    return head.encode() + body
+
+
 @dataclass
 class KeyServer:
     """A key-set server: `answer` is the whole HTTP answer; it waits for `gate` before it gives it."""
@@ -101,21 +106,25 @@ class KeyServer:
     url: str = ""
     answer: bytes = b""
     asked: int = 0
+    #: path -> body, for paths with an answer of their own; not counted in `asked`
+    pages: dict[str, bytes] = field(default_factory=dict)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def publish(self, *jwks: dict) -> None:
         self.send(as_json({"keys": list(jwks)}))
 
     def send(self, body: bytes, status: str = "200 OK", headers: str = "") -> None:
-        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}Connection: close\r\n\r\n"
-        self.answer = head.encode() + body
+        self.answer = _whole(body, status, headers)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
-            await self.gate.wait()
-            writer.write(self.answer)
+            path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+            if path in self.pages:
+                writer.write(_whole(self.pages[path]))
+            else:
+                self.asked += 1
+                await self.gate.wait()
+                writer.write(self.answer)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
@@ -138,7 +147,7 @@ async def key_server(issuer: Forger) -> AsyncIterator[KeyServer]:
 
 @pytest.fixture
 def auth_settings(key_server: KeyServer) -> Settings:
-    return Settings(issuer=ISS, jwks_url=key_server.url, jwks_cache_s=1000, jwks_cooldown_s=5)
+    return Settings(issuer=ISS, jwks_url=key_server.url, jwks_cache_s=1000, jwks_cooldown_s=0.02)
 
 
 class SetClock:

@@ -9,7 +9,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from paidonce.app.auth.keyset import KeySet
+from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.errors import InvalidTokenError, MissingTokenError
 
@@ -270,10 +270,10 @@ def infinite(f) -> bytes:
 @pytest.fixture
 async def verifier(auth_settings, key_server, issuer, weak):
     key_server.publish(issuer.jwk(), issuer.jwk(kid="key-enc", use="enc"), weak.jwk())
-    keys = KeySet(auth_settings)
-    await keys.open()
-    yield Verifier(auth_settings, keys)
-    await keys.close()
+    trust = Trust(auth_settings)
+    await trust.open()
+    yield Verifier(auth_settings, trust)
+    await trust.close()
 
 
 @pytest.mark.parametrize(("what", "status", "why", "make"), TABLE, ids=[row[0] for row in TABLE])

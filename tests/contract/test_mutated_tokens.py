@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paidonce.app.auth.claims import Issuer, principal_of
+from paidonce.app.auth.claims import principal_of
 from paidonce.app.auth.jwks import usable_keys
 from paidonce.app.auth.principal import Principal
 from paidonce.app.auth.token import parse
 from paidonce.app.auth.verifier import check_signature
 from paidonce.app.errors import InvalidTokenError
+from paidonce.app.settings import TrustedIssuer
 
 EXAMPLES = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -33,14 +34,14 @@ CLAIM_NAMES = st.sampled_from(
 @pytest.fixture(scope="session")
 def checked(issuer):
     keys = usable_keys(json.dumps({"keys": [issuer.jwk()]}).encode())
-    rules = Issuer("https://issuer.example", "paidonce", 120)
+    rules = TrustedIssuer(issuer="https://issuer.example")
 
     def check(raw: bytes) -> Principal:
         token = parse(raw, bytes_max=4096)
         if token.kid not in keys:
             raise InvalidTokenError("kid: unknown to the issuer")
         check_signature(token, keys[token.kid])
-        return principal_of(token.payload, rules, NOW)
+        return principal_of(token.payload, rules, NOW, skew_s=120)
 
     return check
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from paidonce.app.auth.keyset import KeySet
+from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.errors import InvalidTokenError
 from paidonce.app.settings import Settings
@@ -63,11 +63,11 @@ def issuer(folder):
 
 async def verified(url: str, token: str):
     settings = Settings(issuer=url)
-    keys = KeySet(settings)
+    trust = Trust(settings)
     try:
-        return await Verifier(settings, keys).verify([f"Bearer {token}".encode()])
+        return await Verifier(settings, trust).verify([f"Bearer {token}".encode()])
     finally:
-        await keys.close()
+        await trust.close()
 
 
 async def test_its_tokens_are_taken(issuer):
