@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -18,7 +19,7 @@ from paidonce.app.errors import CommitUnknownError, SchemaVersionError
 from paidonce.app.settings import Settings
 
 #: The migration that this program was written for; migrations/versions holds it.
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0012"
 
 #: READ COMMITTED: at REPEATABLE READ the loser of a claim gets SQLSTATE 40001 instead of the winner's row.
 ISOLATION = "READ COMMITTED"
@@ -27,6 +28,20 @@ ISOLATION = "READ COMMITTED"
 #: the middle of one would hold its locks for as long as TCP takes to notice, which is hours.
 STALLED_MS = 30_000
 
+#: What a connection has unless the DSN says otherwise: a host that is gone without a word (its packets vanish) is given
+#: up after 5 s of silence at the connect, and after about 11 s later. The kernel's own times are 2 minutes and 2 hours,
+#: and the next host of the DSN is asked only then.
+SILENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "11000",
+}
+#: Seconds that the hot pool tries to replace a lost connection by itself, twice. Afterwards the next request does:
+#: the pool's own tries come ever less often, and after a long outage would keep us away from a healed server.
+RECONNECT_S = 1.0
+
 #: Errors of the server that say "try the same again": serialization, deadlock, lock time-out, canceled, read-only
 #: (a standby), time limits of transaction and idle session; and two classes: no resources, operator intervention.
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57014", "25006", "25P03", "25P04"})
@@ -34,13 +49,17 @@ TRANSIENT_CLASSES = ("08", "53", "57P")
 
 
 def libpq_dsn(settings: Settings) -> str:
-    """Return the DSN for psycopg."""
-    return settings.dsn.get_secret_value()
+    """Return the DSN for psycopg, with the time limits that it does not set itself."""
+    dsn = settings.dsn.get_secret_value()
+    said = conninfo_to_dict(dsn)
+    return make_conninfo(dsn, **{name: value for name, value in SILENCE.items() if name not in said})
 
 
-def sqlalchemy_url(settings: Settings) -> str:
-    """Return the DSN for SQLAlchemy."""
-    return libpq_dsn(settings).replace("postgresql://", "postgresql+psycopg://", 1)
+def sqlalchemy_url(settings: Settings) -> URL:
+    """Return the same for SQLAlchemy, which reads several hosts only in the query of its own URLs."""
+    said = {name: str(value) for name, value in conninfo_to_dict(libpq_dsn(settings)).items()}
+    user, password, database = (said.pop(name, None) for name in ("user", "password", "dbname"))
+    return URL.create("postgresql+psycopg", user, password, database=database, query=said)
 
 
 def engine(settings: Settings, *, size: int = 4, lock_timeout_ms: int = 0) -> Engine:
@@ -74,6 +93,7 @@ def hot_pool(settings: Settings, *, lock_timeout_ms: int) -> AsyncConnectionPool
         min_size=min(2, settings.api_connections_max),
         max_size=settings.api_connections_max,
         timeout=settings.api_pool_wait_s,
+        reconnect_timeout=RECONNECT_S,
         open=False,
         kwargs={"autocommit": True, "prepare_threshold": 0, "options": _options(lock_timeout_ms)},
     )

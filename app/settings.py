@@ -150,10 +150,19 @@ class Settings(BaseSettings):
         description="Bytes of one window, at most: eight of the largest events, 2,000 of 4 KB. A relay's memory "
         "is a few times that a shard.",
     )
+    cdc_slot: str = Field(
+        "",
+        description="Replication slot of Debezium, where that publishes (docs/cdc.md); empty: the relay does.",
+    )
     relay_poll_s: float = Field(0.2, description="Seconds between polls: the net for producers that do not hint.")
 
     # --- consumers: see docs/design.md, "Inbox"
-    consumer_batch: int = Field(500, description="Messages of one transaction, at most.")
+    consumer_batch: int = Field(
+        2_000,
+        ge=1,
+        description="Messages of one transaction, at most: 2,000 go twice as fast as 500. Fewer where fewer wait, or "
+        "where a transaction would take longer than a quarter of a second.",
+    )
     consumer_session_s: float = Field(10.0, description="Seconds until Kafka gives a dead consumer's partitions away.")
     consumer_alone_starts: int = Field(
         3, description="Starts alone during which a message may kill its process, before it is poison."

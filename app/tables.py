@@ -4,31 +4,19 @@ Statements on a table live in one module, its home, named beside it. Partitions,
 columns and triggers are made by the migrations, which a test holds against this file.
 """
 
-from sqlalchemy import (
-    Column,
-    Computed,
-    ForeignKey,
-    Identity,
-    Index,
-    MetaData,
-    Table,
-    UniqueConstraint,
-    func,
-    text,
-)
+from sqlalchemy import Column, Computed, ForeignKey, Identity, Index, MetaData, Table, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
-from sqlalchemy.types import CHAR, BigInteger, Boolean, Integer, LargeBinary, SmallInteger, Text
+from sqlalchemy.types import CHAR, BigInteger, Boolean, Date, Integer, LargeBinary, SmallInteger, Text
 
 from paidonce.app.sql_types import Snapshot, Xid8
 
 metadata = MetaData()
-
 Moment = TIMESTAMP(timezone=True)
 _NOW = text("now()")
 
 
-def _created() -> Column[object]:
-    return Column("created_at", Moment, nullable=False, server_default=_NOW)
+def _created(name: str = "created_at") -> Column[object]:
+    return Column(name, Moment, nullable=False, server_default=_NOW)
 
 
 #: What was fixed when this database was first used. Home: app/installation.py
@@ -142,6 +130,9 @@ outbox = Table(
     Index("outbox_id", "id"),
 )
 
+#: When a day's partition left the outbox, until nothing of it can come back. Home: app/messaging/partitions.py
+outbox_days_gone = Table("outbox_days_gone", metadata, Column("day", Date, primary_key=True), _created("at"))
+
 #: What the relay publishes, one row before each Kafka transaction. Home: workers/windows.py
 relay_windows = Table(
     "relay_windows",
@@ -185,6 +176,15 @@ inbox_foreign = Table(
     Column("message_id", Text, primary_key=True),
     Column("arrived_at", Moment, nullable=False, server_default=_NOW),
     Index("inbox_foreign_arrived_at", "arrived_at"),
+)
+
+#: Which consumers the installation waits for before it forgets, and since when. Home: app/messaging/readers.py
+readers = Table(
+    "readers",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    _created("since"),
 )
 
 #: Messages that wait, with every later one of their key. Home: app/messaging/parked.py
@@ -242,7 +242,7 @@ brakes = Table(
     metadata,
     Column("consumer", Text, primary_key=True),
     Column("reason", Text, nullable=False),
-    Column("engaged_at", Moment, nullable=False, server_default=_NOW),
+    _created("engaged_at"),
 )
 
 #: Calls to the outside, a row before each. Home: app/messaging/effects.py

@@ -4,23 +4,27 @@ One cleaner works at a time, by lease; two at once would do no harm. Days ahead 
 (docs/design.md, "Retention").
 """
 
-from datetime import date, timedelta
+from datetime import timedelta
+from functools import partial
 
 import psycopg
-import structlog
+from prometheus_client import Counter
 from sqlalchemy import Engine
 
 from paidonce.app import db
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.errors import LeaseLostError
 from paidonce.app.idempotency import store
-from paidonce.app.messaging import inbox, partitions
+from paidonce.app.messaging import inbox
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 from paidonce.workers import leases, runner, windows
+from paidonce.workers.cleaner_days import Days
 from paidonce.workers.leases import Lease, Session
 
 LEASE = "cleaner"
+
+SWEPT = Counter("paidonce_cleaner_rows_total", "Rows over their time that were changed or removed.", ["kind"])
 
 #: Rows of one transaction: some ms of locks, and a stop waits no longer.
 BATCH_ROWS = 1_000
@@ -51,8 +55,8 @@ class Cleaner:
     def __init__(self, settings: Settings, bind: Engine, clock: Clock | None = None) -> None:
         self._settings = settings
         self._bind = bind
-        self._clock = clock or SystemClock()
         self._owner = leases.new_owner()
+        self._days = Days(settings, bind, clock or SystemClock())
         self._session: Session | None = None
         self._lease: Lease | None = None
 
@@ -61,7 +65,7 @@ class Cleaner:
         session = self._open()
         if not self._hold(session):
             return 0
-        return self._rows(session) + self._days(session)
+        return self._rows(session) + self._days.run_once(session, keep=partial(self._hold, session))
 
     def close(self) -> None:
         """Hand the lease over."""
@@ -78,7 +82,6 @@ class Cleaner:
             self._session = psycopg.connect(
                 db.libpq_dsn(self._settings),
                 autocommit=True,
-                connect_timeout=10,
                 application_name="paidonce-cleaner",
                 options=f"-c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
             )
@@ -99,7 +102,15 @@ class Cleaner:
             windows.remove_old(session, shard, older_than=older_than, most=BATCH_ROWS)
             for shard in range(self._settings.outbox_shards)
         )
-        return self._purge_keys() + self._drop_tombstones() + self._sweep_inbox() + old_windows
+        swept = {
+            "keys": self._purge_keys(),
+            "tombstones": self._drop_tombstones(),
+            "inbox_foreign": self._sweep_inbox(),
+            "relay_windows": old_windows,
+        }
+        for kind, count in swept.items():
+            SWEPT.labels(kind).inc(count)
+        return sum(swept.values())
 
     @step("cleaner.purge_keys")
     def _purge_keys(self) -> int:
@@ -116,48 +127,3 @@ class Cleaner:
     def _sweep_inbox(self) -> int:
         with db.begin(self._bind) as tx:
             return inbox.sweep_foreign(tx, timedelta(days=self._settings.inbox_retention_d))
-
-    def _days(self, session: Session) -> int:
-        settings, today = self._settings, self._clock.now().date()
-        partitions.ensure(self._bind, today, ahead_d=settings.partitions_ahead_d, behind_d=settings.inbox_retention_d)
-        # One day more: the last moment of a day is as old as the retention only a day after its first.
-        outbox_end = today - timedelta(days=settings.outbox_retention_d + 1)
-        inbox_end = today - timedelta(days=settings.inbox_retention_d + 1)
-        return self._retire(session, "outbox", outbox_end) + self._retire(session, "inbox", inbox_end)
-
-    def _retire(self, session: Session, table: partitions.Partitioned, last: date) -> int:
-        """Detach and drop the days up to `last` that nobody needs; return how many were dropped."""
-        try:
-            self._detach(session, table, last)
-            return self._drop(session, table, last)
-        except psycopg.errors.LockNotAvailable:
-            structlog.get_logger().info("partition_in_use", table=table)
-            return 0
-
-    def _detach(self, session: Session, table: partitions.Partitioned, last: date) -> None:
-        with self._bind.connect() as tx:
-            days = partitions.attached(tx, table)
-        pending = [day for day, is_pending in days.items() if is_pending]
-        old = [day for day in days if day <= last and day not in pending]
-        for day in pending + [day for day in old if self._may_go(session, table, day)]:
-            partitions.detach(session, table, day, pending=day in pending)
-
-    def _drop(self, session: Session, table: partitions.Partitioned, last: date) -> int:
-        with self._bind.connect() as tx:
-            days = [day for day in partitions.loose(tx, table) if day <= last]
-        for day in days:
-            partitions.drop(session, table, day)
-            structlog.get_logger().info("partition_dropped", table=table, day=day.isoformat())
-        return len(days)
-
-    def _may_go(self, session: Session, table: partitions.Partitioned, day: date) -> bool:
-        with self._bind.connect() as tx:
-            if table == "inbox":
-                newest = partitions.newest_arrival(tx, day)
-                kept_since = self._clock.now() - timedelta(days=self._settings.inbox_retention_d)
-                return newest is None or newest < kept_since
-            if not partitions.quiet_since(tx, partitions.midnight(day + timedelta(days=1))):
-                return False
-        # After that look no row can still come, so what is visible now is all that there will be.
-        name = partitions.name_of(table, day)
-        return all(windows.published_wholly(session, n, name) for n in range(self._settings.outbox_shards))

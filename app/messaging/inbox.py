@@ -7,13 +7,16 @@ Our own message ids are UUIDv7 and live in daily partitions of `inbox`; every ot
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from uuid import UUID
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, select, tuple_
 
 from paidonce.app.messaging import partitions
 from paidonce.app.tables import inbox, inbox_foreign
+
+#: Day 0 of the time in a UUIDv7 (RFC 9562, section 5.7), which is in milliseconds.
+EPOCH = date(1970, 1, 1)
+DAY_MS = 86_400_000
 
 #: Rows that one sweep removes at most, so that its transaction stays short.
 SWEEP_ROWS_MAX = 10_000
@@ -43,6 +46,13 @@ SELECT %(consumer)s, id
 RETURNING message_id
 """
 
+#: A claim that was under way when its day was looked at, and committed before the day was detached.
+KEEP_YOUNG = """
+INSERT INTO inbox_foreign (consumer, message_id, arrived_at)
+SELECT consumer, message_id::text, arrived_at FROM {partition} WHERE arrived_at >= %(since)s
+    ON CONFLICT DO NOTHING
+"""
+
 
 def claim(tx: Connection, consumer: str, message_ids: Sequence[str]) -> set[str]:
     """Claim the ids for `consumer` in the caller's transaction; return those that nobody had claimed.
@@ -59,6 +69,11 @@ def claim(tx: Connection, consumer: str, message_ids: Sequence[str]) -> set[str]
         found = tx.exec_driver_sql(CLAIM_FOREIGN, {"consumer": consumer, "ids": foreign, "uuids": uuids})
         new.update(found.scalars())
     return new
+
+
+def keep_young(tx: Connection, partition: str, since: datetime) -> int:
+    """Keep, as foreign, the ids in a detached partition that arrived at `since` or later; return how many."""
+    return tx.exec_driver_sql(KEEP_YOUNG.format(partition=partition), {"since": since}).rowcount
 
 
 def sweep_foreign(tx: Connection, older_than: timedelta) -> int:
@@ -85,17 +100,20 @@ def _split(tx: Connection, message_ids: Sequence[str]) -> tuple[list[str], list[
     """Part the ids whose day has a partition from all others."""
     if not any(_CANONICAL_V7.fullmatch(one) for one in message_ids):
         return [], list(message_ids)
-    days = {day for day, pending in partitions.attached(tx, "inbox").items() if not pending}
-    ours: list[str] = []
-    foreign: list[str] = []
-    for one in message_ids:
-        (ours if _CANONICAL_V7.fullmatch(one) and _day(UUID(one)) in days else foreign).append(one)
-    return ours, foreign
+    ours = _ours(tx, message_ids)
+    if any(_CANONICAL_V7.fullmatch(one) for one in message_ids if one not in ours):
+        # Were its day attached meanwhile, another could claim the id there before ours is to be seen here.
+        partitions.hold_inbox_days(tx)
+        ours = _ours(tx, message_ids)
+    return [one for one in message_ids if one in ours], [one for one in message_ids if one not in ours]
 
 
-def _day(message_id: UUID) -> date | None:
-    """Return the UTC day in a UUIDv7; None when no calendar has it."""
-    try:
-        return datetime.fromtimestamp((message_id.int >> 80) / 1000, UTC).date()
-    except (ValueError, OverflowError, OSError):
-        return None
+def _ours(tx: Connection, message_ids: Sequence[str]) -> set[str]:
+    """Return those whose day has a partition now."""
+    days = {(day - EPOCH).days for day, pending in partitions.attached(tx, "inbox").items() if not pending}
+    return {one for one in message_ids if _CANONICAL_V7.fullmatch(one) and _day(one) in days}
+
+
+def _day(message_id: str) -> int:
+    """Return the UTC day in a UUIDv7's first 48 bits, in days since 1970; a number, for some have no date."""
+    return int(message_id[:8] + message_id[9:13], 16) // DAY_MS

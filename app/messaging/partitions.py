@@ -24,6 +24,11 @@ ATTACH_LOCK_TIMEOUT = "10s"
 #: An outbox row is never older than its transaction: yesterday's partition serves those that began before midnight.
 OUTBOX_BEHIND_D = 1
 
+#: Any number that nobody else in this database uses: the advisory lock of the inbox's days.
+INBOX_DAYS_LOCK = 7_241_431_953
+HOLD_INBOX_DAYS = "SELECT pg_advisory_xact_lock_shared(:lock)"
+CHANGE_INBOX_DAYS = "SELECT pg_advisory_xact_lock(:lock)"
+
 LOCK = "LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE"
 CREATE = "CREATE TABLE {name} (LIKE {table} INCLUDING ALL EXCLUDING IDENTITY)"
 ATTACH = "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{end}')"
@@ -43,13 +48,30 @@ LOOSE = """
        AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = CAST(:table AS regclass))
      ORDER BY relname
 """
-#: When a prepared transaction began is not known, so while there is one, some transaction may have begun long ago.
-QUIET_SINCE = """
-    SELECT NOT EXISTS (SELECT FROM pg_stat_activity
-                        WHERE datname = current_database() AND pid <> pg_backend_pid()
-                          AND backend_type <> 'autovacuum worker' AND xact_start < :moment)
-       AND NOT EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database())
+#: Of another role's transaction we see neither start nor kind, unless we have pg_read_all_stats: it counts, whenever it
+#: began. A prepared one can insert no more: it counts when it has written to the outbox, and so holds a lock there.
+BEGAN_BEFORE = """
+    SELECT format('%s of process %s (%s)',
+                  coalesce('a transaction open since ' || date_trunc('second', xact_start),
+                           'a transaction whose start only pg_read_all_stats shows,'),
+                  pid, coalesce(nullif(application_name, ''), usename))
+      FROM pg_stat_activity AS other
+     WHERE datname = current_database() AND pid <> pg_backend_pid()
+       AND backend_type IS DISTINCT FROM 'autovacuum worker'
+       AND (xact_start < :moment
+            OR backend_type IS NULL AND usename IS NOT NULL
+               AND EXISTS (SELECT FROM pg_locks WHERE pid = other.pid AND locktype = 'virtualxid'))
+    UNION ALL
+    SELECT format('the prepared transaction %L of %s', gid, date_trunc('second', prepared))
+      FROM pg_prepared_xacts AS prepared_one
+      JOIN pg_locks AS own ON own.pid IS NULL AND own.transactionid = prepared_one.transaction
+      JOIN pg_locks AS held ON held.pid IS NULL AND held.virtualtransaction = own.virtualtransaction
+     WHERE prepared_one.database = current_database() AND held.relation = CAST('outbox' AS regclass)
+     LIMIT 1
 """
+NOTE_GONE = "INSERT INTO outbox_days_gone (day) VALUES (:day) ON CONFLICT (day) DO UPDATE SET at = now()"
+GONE_SINCE = "SELECT max(at) FROM outbox_days_gone WHERE day BETWEEN :first AND :last"
+FORGET_GONE = "DELETE FROM outbox_days_gone WHERE day < :before"
 NEWEST_ARRIVAL = "SELECT max(arrived_at) FROM {name}"
 
 
@@ -94,9 +116,37 @@ def loose(tx: Connection, table: Partitioned) -> list[date]:
     return [day_of(name) for (name,) in tx.execute(text(LOOSE), {"table": table, "pattern": rf"^{table}_\d{{8}}$"})]
 
 
-def quiet_since(tx: Connection, moment: datetime) -> bool:
-    """Tell whether every open transaction began at `moment` or later."""
-    return bool(tx.scalar(text(QUIET_SINCE), {"moment": moment}))
+def now(tx: Connection) -> datetime:
+    """Return the database's time: by it a row finds its day in the outbox."""
+    moment: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return moment.astimezone(UTC)
+
+
+def hold_inbox_days(tx: Connection) -> None:
+    """Let no day of the inbox be attached before this transaction ends."""
+    tx.execute(text(HOLD_INBOX_DAYS), {"lock": INBOX_DAYS_LOCK})
+
+
+def began_before(tx: Connection, moment: datetime) -> str | None:
+    """Name an open transaction that began before `moment` and may still commit events; None when there is none."""
+    found: str | None = tx.scalar(text(BEGAN_BEFORE), {"moment": moment})
+    return found
+
+
+def note_gone(tx: Connection, day: date) -> None:
+    """Remember since when no event of that day can be read from the outbox any more."""
+    tx.execute(text(NOTE_GONE), {"day": day})
+
+
+def gone_since(tx: Connection, first: date, last: date) -> datetime | None:
+    """Return when the last of these days left the outbox; None: so long ago that it was forgotten, or never there."""
+    at: datetime | None = tx.scalar(text(GONE_SINCE), {"first": first, "last": last})
+    return at
+
+
+def forget_gone(tx: Connection, before: date) -> None:
+    """Forget when the days before that one left the outbox."""
+    tx.execute(text(FORGET_GONE), {"before": before})
 
 
 def newest_arrival(tx: Connection, day: date) -> datetime | None:
@@ -134,15 +184,20 @@ def _ensure(bind: Engine, table: Partitioned, first: date, last: date) -> int:
         present = attached(tx, table)
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         missing = [day for day in days if day not in present]
+        if missing and table == "inbox":
+            tx.execute(text(CHANGE_INBOX_DAYS), {"lock": INBOX_DAYS_LOCK})
+        left = loose(tx, table)
         for day in missing:
-            _create(tx, table, day)
+            _attach(tx, table, day, is_new=day not in left)
     return len(missing)
 
 
-def _create(tx: Connection, table: Partitioned, day: date) -> None:
+def _attach(tx: Connection, table: Partitioned, day: date, *, is_new: bool) -> None:
     first, end = midnight(day), midnight(day + timedelta(days=1))
     low, high = (str(uuid_floor(first)), str(uuid_floor(end))) if table == "inbox" else (str(first), str(end))
     name = name_of(table, day)
-    # ATTACH scans what it attaches for rows out of bounds: the table is new and empty, so it costs nothing.
-    tx.execute(text(CREATE.format(table=table, name=name)))
+    # ATTACH scans what it attaches for rows out of bounds: a new table is empty, so it costs nothing. One that was
+    # detached and not yet dropped comes back when a clock that was ahead was set right.
+    if is_new:
+        tx.execute(text(CREATE.format(table=table, name=name)))
     tx.execute(text(ATTACH.format(table=table, name=name, first=low, end=high)))

@@ -1,9 +1,10 @@
 """Which message kills its process? Starts are counted apart from finishes, and only alone.
 
 A process writes its session's id when it is given a partition and takes it away when it gives
-the partition back. Who finds another's id there follows a crash, and runs the first batch one by
-one with each start recorded first: so only a message that ran alone when the process died is
-counted (docs/design.md, "Inbox"). Home of the table `starts`.
+the partition back. Who finds another's id there follows a crash, and runs the first messages in
+small groups, each recorded first. Where a group died its messages run one by one, each start
+recorded first: so only a message that ran alone when the process died is counted (docs/design.md,
+"Inbox"). Home of the table `starts`.
 """
 
 from collections.abc import Collection
@@ -19,15 +20,30 @@ PARKED = "(parked)"
 #: `partition` is an integer, a parked message's position a bigint.
 INTEGER_MAX = 2**31 - 1
 
+#: Shared locks, which a new holder's update waits for; rows in order, so that nobody waits in a circle.
+HOLDS = """
+SELECT partition FROM starts
+ WHERE consumer = %(consumer)s AND topic = %(topic)s AND partition = ANY (%(partitions)s::int[])
+   AND holder = %(session)s
+ ORDER BY partition
+   FOR SHARE
+"""
 
-def hold(tx: Connection, *, consumer: str, topic: str, partitions: Collection[int], session: UUID) -> set[int]:
-    """Write `session` as holder of the partitions; return those whose last holder never gave them back."""
+
+def hold(
+    tx: Connection, *, consumer: str, topic: str, partitions: Collection[int], session: UUID
+) -> dict[int, int | None]:
+    """Write `session` as holder of the partitions; return those whose last holder never gave them back.
+
+    Of each the offset at which the last recorded start began, None when there never was any.
+    """
     found = tx.execute(
-        select(starts.c.partition, starts.c.holder)
+        select(starts.c.partition, starts.c.holder, starts.c.alone_offset)
         .where(starts.c.consumer == consumer, starts.c.topic == topic, starts.c.partition.in_(partitions))
+        .order_by(starts.c.partition)
         .with_for_update()
     )
-    crashed = {partition for partition, holder in found if holder not in (None, session)}
+    crashed = {partition: offset for partition, holder, offset in found if holder not in (None, session)}
     statement = insert(starts).values(
         [{"consumer": consumer, "topic": topic, "partition": one, "holder": session} for one in sorted(partitions)]
     )
@@ -37,6 +53,24 @@ def hold(tx: Connection, *, consumer: str, topic: str, partitions: Collection[in
         )
     )
     return crashed
+
+
+def holds(tx: Connection, *, consumer: str, topic: str, partitions: Collection[int], session: UUID) -> bool:
+    """Tell whether `session` holds all the partitions, and let nobody take one before this transaction ends."""
+    found = tx.exec_driver_sql(
+        HOLDS, {"consumer": consumer, "topic": topic, "partitions": list(partitions), "session": session}
+    )
+    return len(found.all()) == len(partitions)
+
+
+def holders_ever(tx: Connection, topic: str) -> set[str]:
+    """Return which consumers have ever held a partition of `topic`."""
+    return set(tx.scalars(select(starts.c.consumer).where(starts.c.topic == topic).distinct()))
+
+
+def forget(tx: Connection, *, consumer: str, topic: str) -> None:
+    """Forget that `consumer` ever held a partition of `topic`."""
+    tx.execute(delete(starts).where(starts.c.consumer == consumer, starts.c.topic == topic))
 
 
 def give_back(tx: Connection, *, consumer: str, topic: str, partitions: Collection[int], session: UUID) -> None:
@@ -50,6 +84,15 @@ def give_back(tx: Connection, *, consumer: str, topic: str, partitions: Collecti
             starts.c.holder == session,
         )
         .values(holder=None)
+    )
+
+
+def begin_group(tx: Connection, *, consumer: str, topic: str, partition: int, offset: int) -> None:
+    """Record that a group of messages is begun at `offset`; it counts as a start of none of them."""
+    tx.execute(
+        update(starts)
+        .where(starts.c.consumer == consumer, starts.c.topic == topic, starts.c.partition == partition)
+        .values(alone_offset=offset, alone_starts=0)
     )
 
 

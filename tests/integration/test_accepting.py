@@ -16,6 +16,7 @@ from paidonce.app import steps
 from paidonce.app.clock import SystemClock
 from paidonce.app.db import async_engine, hot_pool
 from paidonce.app.errors import (
+    ConfigurationError,
     CustomerUnknownError,
     IdempotencyKeyExpiredError,
     IdempotencyKeyReusedError,
@@ -138,6 +139,21 @@ async def test_the_same_key_for_another_request_is_refused(service: Service, set
             await ietf.payments.create(claim(request_hash="b" * 64), DRAFT, {})
     assert refused.value.status == 422
     assert await service.rows("payments") == 1
+
+
+async def test_a_payment_whose_event_the_topic_would_refuse_is_refused_and_writes_nothing(
+    service: Service, settings: Settings
+) -> None:
+    """On the topic it would stop its shard for ever, so it never gets into the outbox."""
+    large = replace(DRAFT, description="x" * 2_000)
+    async with running(settings.model_copy(update={"message_bytes_max": 2_000})) as narrow:
+        with pytest.raises(
+            ConfigurationError, match=r"has \d+ bytes, the topic takes 2000 .PAIDONCE_MESSAGE_BYTES_MAX"
+        ):
+            await narrow.payments.create(claim(), large, {})
+        assert [await narrow.rows(table) for table in ("payments", "outbox", "idempotency")] == [0, 0, 0]
+        assert (await narrow.payments.create(claim(), DRAFT, {})).response.status == 201, "its key is free"
+    assert (await service.payments.create(claim("k2"), large, {})).response.status == 201
 
 
 async def test_another_tenant_has_keys_of_its_own(service: Service) -> None:

@@ -35,8 +35,20 @@ class Then:
 
 
 @pytest.fixture
-def options(database: str) -> Settings:
-    return Settings(dsn=database, outbox_retention_d=2, inbox_retention_d=3, partitions_ahead_d=1, cleaner_lease_s=60)
+def options(settings: Settings) -> Settings:
+    """Short times that fit each other: 2 days of outbox and 3 more in which a message can come back."""
+    return settings.model_copy(
+        update={
+            "outbox_retention_d": 2,
+            "topic_retention_d": 1,
+            "topic_segment_d": 1,
+            "redrive_horizon_d": 1,
+            "clock_skew_s": 60,
+            "inbox_retention_d": 6,
+            "partitions_ahead_d": 1,
+            "cleaner_lease_s": 60,
+        }
+    )
 
 
 @pytest.fixture
@@ -53,11 +65,14 @@ def session(database: str) -> Iterator[leases.Session]:
 
 
 @pytest.fixture
-def clean(options: Settings, bind: Engine) -> Iterator[Any]:
+def clean(options: Settings, bind: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Runs a cleaner `days` from today, by this machine's clock and by the database's."""
     made: list[Cleaner] = []
 
     def run(days: int = 0, **changes: Any) -> int:
-        made.append(Cleaner(options.model_copy(update=changes), bind, Then(days)))
+        then = Then(days)
+        monkeypatch.setattr(partitions, "now", lambda _tx: then.now())
+        made.append(Cleaner(options.model_copy(update=changes), bind, then))
         count = made[-1].run_once()
         made[-1].close()
         return count
@@ -101,7 +116,7 @@ def record_all(session: leases.Session) -> list[Window]:
 def test_days_ahead_are_made_and_empty_days_behind_dropped(bind: Engine, clean: Any) -> None:
     assert clean(days=20) > 0
     assert days(bind, "outbox") == [in_days(n) for n in (19, 20, 21)]
-    assert (min(days(bind, "inbox")), max(days(bind, "inbox"))) == (in_days(17), in_days(21))
+    assert (min(days(bind, "inbox")), max(days(bind, "inbox"))) == (in_days(14), in_days(21))
     assert clean(days=20) == 0
 
 
@@ -162,11 +177,11 @@ def test_an_idle_writer_only_delays_a_drop(
 
 def test_an_inbox_day_goes_by_its_newest_arrival(bind: Engine, session: leases.Session, clean: Any) -> None:
     session.execute("INSERT INTO inbox (consumer, message_id) VALUES ('c', %s)", (new_id(),))
-    session.execute("UPDATE inbox SET arrived_at = now() + interval '18 days'")
+    session.execute("UPDATE inbox SET arrived_at = now() + interval '15 days'")
     clean(days=20)
     assert in_days(0) in days(bind, "inbox"), "a late arrival, redriven perhaps"
     assert in_days(1) not in days(bind, "inbox")
-    session.execute("UPDATE inbox SET arrived_at = now() + interval '16 days'")
+    session.execute("UPDATE inbox SET arrived_at = now() + interval '13 days'")
     clean(days=20)
     assert in_days(0) not in days(bind, "inbox")
 
@@ -223,7 +238,7 @@ def test_expired_keys_become_tombstones_and_old_tombstones_go(session: leases.Se
 def test_old_foreign_ids_go(session: leases.Session, clean: Any) -> None:
     session.execute(
         "INSERT INTO inbox_foreign (consumer, message_id, arrived_at)"
-        " VALUES ('c', 'old', now() - interval '4 days'), ('c', 'young', now() - interval '2 days')"
+        " VALUES ('c', 'old', now() - interval '7 days'), ('c', 'young', now() - interval '2 days')"
     )
     clean()
     assert session.execute("SELECT message_id FROM inbox_foreign").fetchall() == [("young",)]
@@ -233,7 +248,7 @@ def test_only_one_cleaner_works(options: Settings, bind: Engine, session: leases
     first, second = Cleaner(options, bind), Cleaner(options, bind)
     first.run_once()
     session.execute(
-        "INSERT INTO inbox_foreign (consumer, message_id, arrived_at) VALUES ('c', 'old', now() - interval '4 days')"
+        "INSERT INTO inbox_foreign (consumer, message_id, arrived_at) VALUES ('c', 'old', now() - interval '7 days')"
     )
     assert second.run_once() == 0
     first.close()

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -110,11 +112,62 @@ def test_a_drop_blocks_nobody(bind: Engine, database: str) -> None:
             other.execute(INSERT)
 
 
-def test_quiet_is_when_no_transaction_is_older(bind: Engine, database: str) -> None:
+def test_a_partition_that_was_detached_comes_back_with_its_rows(bind: Engine, database: str) -> None:
+    """A clock that was ahead is set right: the day is today's again."""
+    with psycopg.connect(database, autocommit=True, options="-c lock_timeout=2s") as session:
+        session.execute(INSERT)
+        partitions.detach(session, "outbox", TODAY, pending=False)
+        with pytest.raises(psycopg.errors.CheckViolation):
+            session.execute(INSERT)
+        assert partitions.ensure(bind, TODAY, ahead_d=0, behind_d=0) == 1
+        session.execute(INSERT)
+        assert session.execute("SELECT count(*), count(DISTINCT position) FROM outbox").fetchone() == (2, 2)
+
+
+def test_a_transaction_that_began_before_is_named(bind: Engine, database: str) -> None:
     now = datetime.now(UTC)
     with bind.connect() as tx:
-        assert partitions.quiet_since(tx, now - timedelta(hours=1))
-    with psycopg.connect(database) as idle:
+        assert partitions.began_before(tx, now - timedelta(hours=1)) is None
+    with psycopg.connect(database, application_name="a report") as idle:
         idle.execute("SELECT 1")
+        pid = idle.info.backend_pid
         with bind.connect() as tx:
-            assert not partitions.quiet_since(tx, now + timedelta(hours=1))
+            found = partitions.began_before(tx, now + timedelta(hours=1))
+            assert partitions.began_before(tx, now - timedelta(hours=1)) is None
+    assert found is not None
+    assert found.startswith("a transaction open since ")
+    assert found.endswith(f" of process {pid} (a report)")
+
+
+def test_of_another_role_only_an_open_transaction_counts(bind: Engine, database: str) -> None:
+    """An ordinary role does not see when another's transaction began, only that there is one."""
+    role = f"plain_{uuid4().hex[:8]}"
+    with psycopg.connect(database, autocommit=True) as owner, psycopg.connect(database) as other:
+        owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'".encode())
+        try:
+            name = urlsplit(database)
+            dsn = name._replace(netloc=f"{role}:x@{name.hostname}:{name.port}").geturl()
+            plain = db.engine(Settings(dsn=dsn), size=1)
+            long_ago = datetime.now(UTC) - timedelta(days=9)
+            with plain.connect() as tx:
+                assert partitions.began_before(tx, long_ago) is None
+            other.execute("SELECT 1")
+            with plain.connect() as tx:
+                assert "pg_read_all_stats" in str(partitions.began_before(tx, long_ago))
+            other.rollback()
+            plain.dispose()
+        finally:
+            owner.execute(f"DROP ROLE {role}".encode())
+
+
+def test_of_prepared_transactions_only_a_writer_of_events_counts(bind: Engine, database: str) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=9)
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("BEGIN; CREATE TABLE elsewhere (n int); PREPARE TRANSACTION 'elsewhere'")
+        with bind.connect() as tx:
+            assert partitions.began_before(tx, long_ago) is None
+        session.execute(b"BEGIN;" + INSERT + b"; PREPARE TRANSACTION 'left behind'")
+        with bind.connect() as tx:
+            assert str(partitions.began_before(tx, long_ago)).startswith("the prepared transaction 'left behind' of ")
+        for gid in ("elsewhere", "left behind"):
+            session.execute(f"ROLLBACK PREPARED '{gid}'".encode())
