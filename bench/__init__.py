@@ -1,28 +1,56 @@
 """Figures, each beside its peer in the same run (docs/performance.md)."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from paidonce.bench import api, figures
+from paidonce.bench import api, backlog, e2e, figures, inbox, latency, machine, relay
 from paidonce.bench.errors import BenchError
+from paidonce.bench.figures import Figure
+from paidonce.bench.terms import Terms
+from paidonce.devstack.debezium_files import debezium_files
+
+#: Columns of a table that goes to no terminal.
+WIDTH = 140
 
 #: Name on the command line -> what returns its figures.
-BENCHMARKS = {"api": api.measure}
+BENCHMARKS: dict[str, Callable[[Terms], list[Figure]]] = {
+    "api": api.measure,
+    "relay": relay.measure,
+    "backlog": backlog.measure,
+    "latency": latency.measure,
+    "inbox": inbox.measure,
+    "e2e": e2e.measure,
+}
 
 
-def run(names: Sequence[str] | None = None, json_file: Path | None = None) -> None:
+def run(
+    names: Sequence[str] | None = None,
+    json_file: Path | None = None,
+    *,
+    with_debezium: bool = False,
+    as_markdown: bool = False,
+) -> None:
     """Run the named benchmarks (all of them by default), print their table and write it to `json_file`.
 
     Raises:
         BenchError: there is no such benchmark, or one has no figure.
+        JarsUnobtainableError: Debezium Server is not here, and cannot be fetched.
     """
     unknown = set(names or ()) - set(BENCHMARKS)
     if unknown:
         raise BenchError(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}")
-    console = Console()
-    found = [figure for name in names or BENCHMARKS for figure in BENCHMARKS[name](console)]
-    figures.show(found, console)
+    if with_debezium:
+        debezium_files()  # the first time from Maven: now, or not at all
+    # In a file or a pipe nobody widens the window.
+    terms = Terms(Console(width=None if sys.stdout.isatty() else WIDTH), with_debezium)
+    terms.console.print(machine.describe(), highlight=False)
+    found = [figure for name in names or BENCHMARKS for figure in BENCHMARKS[name](terms)]
+    if as_markdown:
+        print(figures.markdown(found))
+    else:
+        figures.show(found, terms.console)
     if json_file is not None:
         figures.write(found, json_file)

@@ -1,8 +1,8 @@
 """How many requests a second does a server answer, and how fast? A generator of load in a process of its own.
 
 A closed loop over a fixed number of connections: each sends its next request when the last is
-answered. It speaks just the HTTP that the measured servers answer with, so that it costs a
-fraction of what they cost; which fraction, it says.
+answered, or, at a given rate, when the next one is due. It speaks just the HTTP that the measured
+servers answer with, so that it costs a fraction of what they cost; which fraction, it says.
 
 Reads a Job as JSON on standard input and writes a Result as JSON on standard output.
 """
@@ -44,6 +44,8 @@ class Job:
     keys: int
     #: must stand in every answer's head, in lower case; empty: nothing must
     expected: str
+    #: requests a second in all, each at its time if a connection is free; 0: each as soon as one is
+    rate: float = 0.0
 
 
 @dataclass(slots=True)
@@ -72,10 +74,11 @@ class Load:
             f"Idempotency-Key: {job.key_prefix}-"
         )
         self._before, self._after = head.encode(), b"\r\n\r\n" + job.body.encode()
-        self._keys = job.keys
+        self._keys, self._rate = job.keys, job.rate
         self._sent = 0
         self.expected = job.expected.encode()
-        self.end = float("inf")
+        self._due = 0
+        self.began, self.end = 0.0, float("inf")
         self.latencies = array(_LATENCY_TYPE)
         self.wrong: Counter[str] = Counter()
 
@@ -84,6 +87,11 @@ class Load:
         number = self._sent % self._keys if self._keys else self._sent
         self._sent += 1
         return b"%b%d%b" % (self._before, number, self._after)
+
+    def due(self) -> float:
+        """Return when the next request is due (`perf_counter` seconds), and count it as taken."""
+        self._due += 1
+        return self.began + (self._due - 1) / self._rate if self._rate else 0.0
 
     def judge(self, head: bytes, seconds: float) -> None:
         """Count one answer."""
@@ -111,7 +119,14 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def send(self) -> None:
-        """Send the next request, or end when the time is over."""
+        """Send the next request when it is due, or end when the time is over."""
+        ahead = self._load.due() - time.perf_counter()
+        if ahead > 0:
+            asyncio.get_running_loop().call_later(ahead, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
         assert self._transport is not None
         self._began = time.perf_counter()
         if self._began >= self._load.end:
@@ -152,7 +167,7 @@ async def run(job: Job) -> Result:
         (await loop.create_connection(lambda: Connection(load), job.host, job.port))[1] for _ in range(job.connections)
     ]
     began, cpu_began = time.perf_counter(), time.process_time()
-    load.end = began + job.seconds
+    load.began, load.end = began, began + job.seconds
     for connection in connections:
         connection.send()
     await asyncio.gather(*(connection.over for connection in connections))

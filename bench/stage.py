@@ -3,39 +3,22 @@
 All of them run at once and only one is asked at a time; an idle one costs nothing.
 """
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import httpx
-import psycopg
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
-
-from paidonce.app.db import sqlalchemy_url
-from paidonce.app.settings import Settings
-from paidonce.bench import environment
+from paidonce.bench import children, database, environment
 from paidonce.bench.errors import BenchError
 from paidonce.devstack.ports import LOOPBACK, free_port
-from paidonce.devstack.processes import Command, Process
+from paidonce.devstack.processes import Process
 from paidonce.devstack.runs import Run
-from paidonce.devstack.servers import take_postgres
 from paidonce.devstack.tokens import fetch_token
-from paidonce.devstack.waiting import until
-from paidonce.migrations.upgrade import upgrade
 
 #: Connections of the load, and of each server's pool to the database.
 CONNECTIONS = 16
-#: Segments of 16 MB of the server's log that are there before the first round: about what a run writes.
-LOG_SEGMENTS = 64
-#: Seconds until a server answers.
-START_S = 30.0
 _API = "from paidonce.app.main import serve; from paidonce.app.settings import settings; serve(settings())"
 _ISSUER = "from paidonce.devstack.issuer.main import main; main()"
-_DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +36,12 @@ def build(run: Run) -> Stage:
     Raises:
         BenchError, StackError: something did not start.
     """
-    dsn = take_postgres(run, Settings(), durable=True).dsn
-    version = _check_durable(dsn)
-    _wear_in(dsn)
+    server = database.start(run)
     issuer_port = free_port()
     issuer = f"http://{LOOPBACK}:{issuer_port}"
     settings = {"PAIDONCE_ISSUER": issuer, "PAIDONCE_API_CONNECTIONS_MAX": str(CONNECTIONS)}
     ports = {name: free_port() for name in ("ours", "null", "idemkit")}
-    ours, theirs = (_database(dsn, name) for name in ("ours", "theirs"))
+    ours, theirs = (database.fresh(server.dsn, name) for name in ("ours", "theirs"))
     peer = environment.python()
     _quiet([str(peer.parent / "idemkit"), "init-pg", theirs])
     jwks = f"{issuer}/.well-known/jwks.json"
@@ -78,8 +59,8 @@ def build(run: Run) -> Stage:
     _wait(_python(run, "ours", ["-c", _API], settings | own), ports["ours"])
     _wait(_python(run, "null", ["-m", "paidonce.bench.null_app"], settings | _port(ports["null"])), ports["null"])
     app = str(Path(__file__).parent / "peers" / "idemkit_app.py")
-    _wait(_start(run, "idemkit", [str(peer), app], peers | _port(ports["idemkit"])), ports["idemkit"])
-    return Stage(ports, fetch_token(issuer, ttl=3_600), version)
+    _wait(children.start(run, "idemkit", [str(peer), app], peers | _port(ports["idemkit"])), ports["idemkit"])
+    return Stage(ports, fetch_token(issuer, ttl=3_600), server.version)
 
 
 def _port(port: int) -> dict[str, str]:
@@ -87,61 +68,11 @@ def _port(port: int) -> dict[str, str]:
 
 
 def _python(run: Run, name: str, arguments: list[str], env: dict[str, str]) -> Process:
-    return _start(run, name, [sys.executable, *arguments], env)
-
-
-def _start(run: Run, name: str, argv: list[str], env: dict[str, str]) -> Process:
-    return run.start(Command(name, argv, run.folder, run.environment(env)))
+    return children.start(run, name, [sys.executable, *arguments], env)
 
 
 def _wait(process: Process, port: int) -> None:
-    def answers() -> bool:
-        process.check()
-        try:
-            return httpx.get(f"http://{LOOPBACK}:{port}/healthz", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
-    until(answers, within_s=START_S, what=f"{process.name} to answer")
-
-
-def _database(dsn: str, name: str) -> str:
-    """Make a migrated database `name`; return its DSN."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE bench_{name}_{os.getpid()}".encode())
-    found = urlsplit(dsn)._replace(path=f"/bench_{name}_{os.getpid()}").geturl()
-    settings = Settings(dsn=found)
-    engine = create_engine(sqlalchemy_url(settings), poolclass=NullPool)
-    upgrade(engine, settings)
-    engine.dispose()
-    return found
-
-
-def _check_durable(dsn: str) -> str:
-    """Return the server's version; a figure from a server that may lose commits would not be one."""
-    with psycopg.connect(dsn) as connection:
-        for name in _DURABLE:
-            row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
-            if row != ("on",):
-                raise BenchError(f"PostgreSQL has {name} {row}: no figure without durability")
-        row = connection.execute("SELECT current_setting('server_version')").fetchone()
-    assert row is not None
-    return str(row[0])
-
-
-def _wear_in(dsn: str) -> None:
-    """Give the server log segments that it has used before, as one that has been running for a day has.
-
-    A fresh one makes each segment first, 16 MB of zeros for every few thousand requests: that would be measured
-    instead of whoever writes the most.
-    """
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"ALTER SYSTEM SET min_wal_size = '{LOG_SEGMENTS * 16}MB'".encode())
-        connection.execute(f"ALTER SYSTEM SET max_wal_size = '{LOG_SEGMENTS * 32}MB'".encode())
-        connection.execute("SELECT pg_reload_conf()")
-        for _ in range(LOG_SEGMENTS):
-            connection.execute("SELECT pg_logical_emit_message(false, 'bench', 'worn'), pg_switch_wal()")
-        connection.execute("CHECKPOINT")
+    children.wait_answer(process, f"http://{LOOPBACK}:{port}/healthz")
 
 
 def _quiet(argv: list[str]) -> None:

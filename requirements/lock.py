@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 FILES: dict[str, list[str]] = {
     "runtime": [],
     "containers": ["containers"],
-    "dev": ["stack", "test", "lint"],
+    "dev": ["stack", "test", "lint", "librdkafka"],
 }
 
 

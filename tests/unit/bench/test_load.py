@@ -78,3 +78,13 @@ async def test_a_connection_that_the_server_ends_is_counted():
     result = await run(Job("127.0.0.1", port, "t", "{}", 2, 5.0, "k", 0, ""))
     listening.close()
     assert result.wrong == {"connection lost": 2}
+
+
+async def test_at_a_given_rate_no_request_is_early():
+    server = Server([CREATED], 1_000)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    result = await run(Job("127.0.0.1", port, "t", "{}", 3, 0.2, "k", 0, "", rate=20.0))
+    listening.close()
+    assert 1 <= result.good <= 0.2 * 20 + 1
+    assert not result.wrong
