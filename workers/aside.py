@@ -6,52 +6,49 @@ neither the process's exit nor the renewal of its leases (docs/design.md, "Relay
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Event, Thread
+from threading import Thread
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from paidonce.app.errors import PaidonceError
 
 Result = TypeVar("Result")
 
-#: Seconds between looks at `meanwhile` and `stop`; a result is handed over at once.
+#: Seconds between calls of `meanwhile`; a result is handed over at once.
 LOOK_S = 0.05
 
 
 class LeftBehindError(PaidonceError):
-    """A call did not return in time, or the process shall stop: the call was left behind."""
+    """A call did not return in time, or its process shall stop: the call was left behind."""
 
 
-def call(
-    function: Callable[..., Result],
-    *arguments: Any,
-    limit_s: float,
-    meanwhile: Callable[[], object],
-    stop: Event,
-    stop_s: float,
-) -> Result:
-    """Return what `function(*arguments)` returns, from a thread that nobody waits for.
+class Call(Generic[Result]):
+    """A call under way, on a thread that nobody has to wait for."""
 
-    While it runs, `meanwhile` is called again and again; what it raises leaves the call behind.
+    def __init__(self, function: Callable[..., Result], *arguments: Any) -> None:
+        """Begin `function(*arguments)`."""
+        self._name = getattr(function, "__name__", repr(function))
+        self._began_at = monotonic()
+        self._future: Future[Result] = Future()
+        Thread(target=_run, args=(self._future, function, arguments), name="aside", daemon=True).start()
 
-    Raises:
-        LeftBehindError: after `limit_s` seconds, or `stop_s` seconds after `stop` was set.
-    """
-    future: Future[Result] = Future()
-    Thread(target=_run, args=(future, function, arguments), name="aside", daemon=True).start()
-    deadline = monotonic() + limit_s
-    stopping = False
-    while True:
-        try:
-            return future.result(timeout=LOOK_S)
-        except TimeoutError:
-            if future.done():
-                raise
-        meanwhile()
-        if stop.is_set() and not stopping:
-            stopping, deadline = True, min(deadline, monotonic() + stop_s)
-        if monotonic() > deadline:
-            raise LeftBehindError(f"{getattr(function, '__name__', function)} did not return in time")
+    def result(self, *, limit_s: float, meanwhile: Callable[[], object]) -> Result:
+        """Return what the call returns, or raise what it raises.
+
+        Until then `meanwhile` is called again and again; what it raises leaves the call behind.
+
+        Raises:
+            LeftBehindError: `limit_s` seconds after the call began.
+        """
+        while True:
+            try:
+                return self._future.result(timeout=LOOK_S)
+            except TimeoutError:
+                if self._future.done():
+                    raise
+            meanwhile()
+            if monotonic() > self._began_at + limit_s:
+                raise LeftBehindError(f"{self._name} did not return in time")
 
 
 def _run(future: Future[Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -36,10 +36,9 @@ RELEASE = """
     UPDATE leases SET owner = NULL, expires_at = NULL
      WHERE name = %(name)s AND owner = %(owner)s AND epoch = %(epoch)s
 """
-TAKEN = """
-    SELECT name FROM leases
-     WHERE name = ANY (%(names)s) AND owner IS NOT NULL AND expires_at >= clock_timestamp()
-"""
+REMOVE = "DELETE FROM leases WHERE name = %(name)s AND owner = %(owner)s AND epoch = %(epoch)s"
+SWEEP = "DELETE FROM leases WHERE starts_with(name, %(prefix)s) AND expires_at < clock_timestamp()"
+HELD_NOW = "SELECT name FROM leases WHERE owner IS NOT NULL AND expires_at >= clock_timestamp()"
 HOLDERS = """
     SELECT name, owner, epoch, extract(epoch FROM expires_at - clock_timestamp())::float8
       FROM leases WHERE owner IS NOT NULL ORDER BY name
@@ -75,8 +74,12 @@ def new_owner() -> str:
 
 def free(session: Session, names: Iterable[str]) -> set[str]:
     """Return those of `names` that nobody holds right now; reads only, so that waiting costs no writes."""
-    wanted = set(names)
-    return wanted - {name for (name,) in session.execute(TAKEN, {"names": list(wanted)})}
+    return set(names) - held(session)
+
+
+def held(session: Session) -> set[str]:
+    """Return the names that somebody holds right now."""
+    return {name for (name,) in session.execute(HELD_NOW)}
 
 
 def holders(session: Session) -> list[Holder]:
@@ -106,6 +109,18 @@ def renew(session: Session, lease: Lease, *, for_s: float) -> None:
 def release(session: Session, lease: Lease) -> None:
     """Give the lease up at once, if it is still ours."""
     session.execute(RELEASE, _parameters(lease))
+
+
+@step("leases.remove")
+def remove(session: Session, lease: Lease) -> None:
+    """Give the lease up and forget its name, if it is still ours: for names that nobody takes again."""
+    session.execute(REMOVE, _parameters(lease))
+
+
+@step("leases.sweep")
+def sweep(session: Session, prefix: str) -> int:
+    """Forget the leases with names that begin so and whose time is over; return how many."""
+    return session.execute(SWEEP, {"prefix": prefix}).rowcount
 
 
 def _parameters(lease: Lease) -> dict[str, Any]:

@@ -4,8 +4,8 @@ Several relays at once are safe: a shard belongs to whoever holds its lease, and
 the last producer of a shard write (docs/design.md, "Relay").
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import gc
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Event
 from typing import Any, TypeVar
@@ -16,42 +16,60 @@ from sqlalchemy import Engine
 
 from paidonce.app import db
 from paidonce.app.clock import Clock, SystemClock
-from paidonce.app.errors import LeaseLostError
+from paidonce.app.errors import ConfigurationError, LeaseLostError
+from paidonce.app.messaging.hint import OUTBOX
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
-from paidonce.workers import aside, leases, relay_session, runner
+from paidonce.workers import aside, leases, relay_metrics, relay_session, runner
 from paidonce.workers.aside import LeftBehindError
 from paidonce.workers.broker import BrokerAwayError, limit_ms
-from paidonce.workers.leases import Session
+from paidonce.workers.leases import Lease, Session
+from paidonce.workers.relay_members import Member
 from paidonce.workers.relay_recovery import ShardStoppedError
-from paidonce.workers.relay_session import StandbyError
+from paidonce.workers.relay_session import WRONG_SERVER
 from paidonce.workers.relay_shard import Shard
 from paidonce.workers.relay_wake import Waker
 
 Result = TypeVar("Result")
 
-#: Seconds between looks for shards that nobody owns.
-LOOK_S = 0.5
+#: Seconds between looks at the other relays: one that came has its share within some of them.
+LOOK_S = 0.25
+#: The same while shards are due to us: whoever gives one up is about to.
+LOOK_SOON_S = 0.05
+#: Seconds between looks at what waits: Prometheus asks less often.
+MEASURE_S = 5.0
 #: Seconds after which a stopped shard is looked at again, and complains again.
 STOPPED_S = 30.0
-#: Seconds that a stop waits for a call to Kafka: a window under way takes a tenth of it.
-STOP_S = 1.0
+#: Seconds that a stop waits for Kafka, in all: a window under way takes a fifth of it.
+STOP_S = 0.5
 #: Kafka's own time limits are over by then; whatever call has not returned never will.
 LEFT_BEHIND_LIMITS = 3
+#: New objects between collections of garbage: a window makes ten for each event, none of them in a cycle.
+GARBAGE_OBJECTS = 100_000
 
 
 def main(settings: Settings) -> None:
     """Run a relay until SIGTERM or SIGINT.
 
     Raises:
-        ConfigurationError: shards, partitions or the server are not what they were.
+        ConfigurationError: shards, partitions or the server are not what they were, or CDC publishes already.
     """
+    if settings.cdc_slot:
+        raise ConfigurationError(
+            f"Debezium publishes the outbox (PAIDONCE_CDC_SLOT={settings.cdc_slot}): a relay beside it would send "
+            "every event a second time; to come back to the relay see docs/cdc.md"
+        )
+    gc.set_threshold(GARBAGE_OBJECTS)
     bind = db.engine(settings)
     process = runner.start("relay", settings, bind)
     waker = Waker(db.libpq_dsn(settings), process.stop)
     relay = Relay(settings, bind, process.stop)
+
+    def idle(seconds: float) -> object:
+        return waker.wait(min(seconds, relay.patience_s))
+
     try:
-        runner.run(process, relay.run_once, idle_s=settings.relay_poll_s, idle=waker.wait, is_transient=is_transient)
+        runner.run(process, relay.run_once, idle_s=settings.relay_poll_s, idle=idle, is_transient=is_transient)
     finally:
         relay.close()
         waker.close()
@@ -60,22 +78,25 @@ def main(settings: Settings) -> None:
 
 def is_transient(error: BaseException) -> bool:
     """Tell whether the relay may go on after `error`, later."""
-    return db.is_transient(error) or isinstance(error, BrokerAwayError | LeftBehindError | StandbyError)
+    return db.is_transient(error) or isinstance(error, (BrokerAwayError, LeftBehindError, *WRONG_SERVER))
 
 
 class Relay:
-    """Owns what shards it can get, and publishes them."""
+    """Owns its share of the shards, and publishes them."""
 
     def __init__(self, settings: Settings, bind: Engine, stop: Event, clock: Clock | None = None) -> None:
         self._settings = settings
         self._bind = bind
         self._stop = stop
         self._clock = clock or SystemClock()
-        self._owner = leases.new_owner()
+        self._member = Member(for_s=settings.relay_lease_s)
         self._session: Session | None = None
+        #: by the name of the lease
         self._shards: dict[str, Shard] = {}
-        self._count = 0
-        self._look_at = self._renew_at = 0.0
+        self._names: dict[str, int] = {}
+        self._look_at = self._renew_at = self._measure_at = 0.0
+        #: when a stop's patience with Kafka ends
+        self._stop_at: float | None = None
         #: lease name -> when a stopped shard is looked at again
         self._stopped: dict[str, float] = {}
 
@@ -84,6 +105,11 @@ class Relay:
         """The shards that this relay owns."""
         return sorted(shard.number for shard in self._shards.values())
 
+    @property
+    def patience_s(self) -> float:
+        """Seconds after which an idle relay is to look around again."""
+        return max(0.0, self._look_at - self._clock.monotonic())
+
     def run_once(self) -> int:
         """Publish one window of each shard; return how many events that were.
 
@@ -91,36 +117,31 @@ class Relay:
             Exception: the first that a shard raised, after every shard had its turn.
         """
         session = self._open()
-        self._take_shards(session)
-        count, disturbance = 0, None
-        for name in list(self._shards):
-            try:
-                count += self._pass(session, name)
-            except psycopg.Error:
-                self._lose_session()
-                raise
-            except (BrokerAwayError, LeftBehindError) as error:
-                disturbance = disturbance or error
-        if disturbance is not None:
-            raise disturbance
-        return count
+        try:
+            self._keep(session)
+            self._balance(session)
+            return self._pass(session)
+        except psycopg.Error:
+            self._lose_session()
+            raise
 
     def close(self) -> None:
         """Hand every shard over at once."""
-        for shard in self._shards.values():
-            self._release(shard)
-        with ThreadPoolExecutor(len(self._shards) or 1) as together:
-            list(together.map(self._discard, self._shards.values()))
-        self._shards.clear()
         if self._session is not None:
-            self._session.close()
+            try:
+                self._hand_over(self._session)
+            except psycopg.Error as error:
+                structlog.get_logger().debug("leases_left_to_expire", error=repr(error))
+        self._lose_session()
+        for name in list(self._shards):
+            self._drop(name, "released")
 
     def _open(self) -> Session:
         if self._session is None or self._session.closed:
             self._lose_session()
             self._session = relay_session.open_session(self._settings, self._bind)
             try:
-                self._count = self._shard_count()
+                self._names = {f"relay-shard-{number}": number for number in range(self._shard_count())}
             except BaseException:
                 self._lose_session()  # or the next pass would take a half-open start for a whole one
                 raise
@@ -128,7 +149,7 @@ class Relay:
 
     def _lose_session(self) -> None:
         for shard in self._shards.values():
-            self._discard(shard)
+            shard.forget()
         if self._session is not None:
             self._session.close()
         self._session = None
@@ -138,95 +159,142 @@ class Relay:
         with db.begin(self._bind) as tx:
             return relay_session.shards_of(tx, self._settings)
 
-    def _take_shards(self, session: Session) -> None:
+    def _balance(self, session: Session) -> None:
+        """Take free shards up to a fair share, and give up what is above it: between windows, never in one."""
         now = self._clock.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + min(LOOK_S, self._settings.relay_lease_s / 4)
-            names = {f"relay-shard-{number}": number for number in range(self._count)}
-            for name in sorted(leases.free(session, names.keys() - self._shards.keys())):
-                lease = leases.acquire(session, name, self._owner, for_s=self._settings.relay_lease_s)
-                if lease is not None:
-                    self._shards[name] = self._shard(names[name], lease)
-                    structlog.get_logger().info("shard_taken", shard=names[name], epoch=lease.epoch)
-        self._renew(session)
+        if now < self._look_at:
+            return
+        self._stopped = {name: until for name, until in self._stopped.items() if now < until}
+        share, free = self._member.look(session, self._names)
+        free -= self._stopped.keys()
+        for name in sorted(self._shards)[share:]:
+            self._give_up(session, name)
+        for name in sorted(free - self._shards.keys())[: share - len(self._shards)]:
+            lease = leases.acquire(session, name, self._member.owner, for_s=self._settings.relay_lease_s)
+            if lease is not None:
+                self._take(lease)
+        look_s = LOOK_S if len(self._shards) + len(self._stopped) >= share else LOOK_SOON_S
+        self._look_at = now + min(look_s, self._settings.relay_lease_s / 4)
 
-    def _shard(self, number: int, lease: leases.Lease) -> Shard:
-        return Shard(
+    def _take(self, lease: Lease) -> None:
+        number = self._names[lease.name]
+        self._shards[lease.name] = Shard(
             number,
             lease,
             settings=self._settings,
             bind=self._bind,
             clock=self._clock,
-            aside=partial(self._aside, lease.name),
+            begin=partial(self._begin, lease.name),
         )
+        self._count("acquired")
+        structlog.get_logger().info("shard_taken", shard=number, epoch=lease.epoch)
 
-    def _renew(self, session: Session) -> None:
-        """Renew every lease when it is time; a lost one ends its shard here."""
+    def _give_up(self, session: Session, name: str) -> None:
+        shard = self._shards[name]
+        self._release(session, [shard])
+        self._drop(name, "released")
+        structlog.get_logger().info("shard_given_up", shard=shard.number, epoch=shard.lease.epoch)
+
+    def _drop(self, name: str, change: str) -> None:
+        shard = self._shards.pop(name)
+        shard.forget()
+        relay_metrics.forget(shard.number)
+        self._count(change)
+
+    def _count(self, change: str) -> None:
+        relay_metrics.LEASES.labels(change).inc()
+        relay_metrics.OWNED.set(len(self._shards))
+
+    def _hand_over(self, session: Session) -> None:
+        self._member.leave(session)
+        self._release(session, self._shards.values())
+
+    @step("relay.release")
+    def _release(self, session: Session, shards: Iterable[Shard]) -> None:
+        for shard in shards:
+            leases.release(session, shard.lease)
+        # Whoever is to have them looks at once, instead of after its poll.
+        session.execute(f"NOTIFY {OUTBOX}".encode())
+
+    def _keep(self, session: Session) -> None:
+        """Renew every lease, and measure, when it is time; a lost lease ends its shard here."""
         now = self._clock.monotonic()
-        if now < self._renew_at:
-            return
-        self._renew_at = now + self._settings.relay_lease_s / 3
-        for name, shard in list(self._shards.items()):
-            try:
-                leases.renew(session, shard.lease, for_s=self._settings.relay_lease_s)
-            except LeaseLostError as error:
-                self._lose(name, error)
+        if now >= self._renew_at:
+            self._renew_at = now + self._settings.relay_lease_s / 3
+            self._member.renew(session)
+            for name, shard in list(self._shards.items()):
+                try:
+                    leases.renew(session, shard.lease, for_s=self._settings.relay_lease_s)
+                except LeaseLostError as error:
+                    self._lose(name, error)
+        if now >= self._measure_at:
+            self._measure_at = now + MEASURE_S
+            for shard in self._shards.values():
+                shard.measure(session)
 
-    def _pass(self, session: Session, name: str) -> int:
-        shard = self._shards.get(name)
-        if shard is None or self._clock.monotonic() < self._stopped.get(name, 0.0):
-            return 0
+    def _pass(self, session: Session) -> int:
+        shards = list(self._shards.values())
+        disturbances: list[Exception] = []
+        # Begun for all before waiting for any: Kafka works on every shard's window at the same time.
+        begun = [shard for shard in shards if self._guard(shard, partial(shard.begin, session), disturbances)]
+        for shard in begun:
+            self._guard(shard, partial(shard.read_ahead, session), disturbances)
+        count = sum(self._guard(shard, shard.finish, disturbances) or 0 for shard in begun)
+        if disturbances:
+            raise disturbances[0]
+        return count
+
+    def _guard(self, shard: Shard, work: Callable[[], Result], disturbances: list[Exception]) -> Result | None:
+        """Return what `work` returns; None when the shard is ours no more, or stands still, or was disturbed."""
+        name = shard.lease.name
+        if self._shards.get(name) is not shard:
+            return None
         try:
-            return shard.run_once(session)
+            return work()
         except LeaseLostError as error:
             self._lose(name, error)
         except (psycopg.errors.UniqueViolation, psycopg.errors.LockNotAvailable) as error:
             structlog.get_logger().warning("window_of_a_stale_owner", shard=shard.number, found=type(error).__name__)
-            self._discard(shard)
+            shard.forget()
         except ShardStoppedError as error:
             structlog.get_logger().error("shard_stopped", shard=shard.number, error=str(error))
-            self._stopped[name] = self._clock.monotonic() + STOPPED_S
-            self._discard(shard)
+            relay_metrics.STOPS.labels(shard.number).inc()
+            self._stand_still(name)
         except (BrokerAwayError, LeftBehindError) as error:
-            if not shard.survives(error):
-                self._discard(shard)
-            raise
-        return 0
+            shard.forget()
+            disturbances.append(error)
+        return None
+
+    def _stand_still(self, name: str) -> None:
+        """Leave a stopped shard, whose lease a repair needs, to itself for a while."""
+        if self._session is not None:
+            self._release(self._session, [self._shards[name]])
+        self._drop(name, "released")
+        self._stopped[name] = self._clock.monotonic() + STOPPED_S
 
     def _lose(self, name: str, error: LeaseLostError) -> None:
-        shard = self._shards.pop(name, None)
-        if shard is not None:
+        if name in self._shards:
             structlog.get_logger().warning("shard_lost", error=str(error))
-            self._discard(shard)
+            self._drop(name, "lost")
 
-    def _discard(self, shard: Shard) -> None:
-        try:
-            aside.call(shard.forget, limit_s=STOP_S, meanwhile=lambda: None, stop=self._stop, stop_s=STOP_S)
-        except (BrokerAwayError, LeftBehindError) as error:
-            structlog.get_logger().debug("producer_left_behind", shard=shard.number, error=repr(error))
-
-    def _release(self, shard: Shard) -> None:
-        if self._session is None:
-            return
-        try:
-            leases.release(self._session, shard.lease)
-        except psycopg.Error as error:
-            structlog.get_logger().debug("lease_left_to_expire", shard=shard.number, error=repr(error))
-
-    def _aside(self, name: str | None, function: Callable[..., Result], *arguments: Any) -> Result:
-        session = self._session
+    def _begin(self, name: str, function: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
+        """Begin a call of a shard's; the result waits for it, and keeps the leases meanwhile."""
+        session, call = self._session, aside.Call(function, *arguments)
         assert session is not None
 
-        def keep() -> None:
-            self._renew(session)
-            if name is not None and name not in self._shards:
+        def meanwhile() -> None:
+            self._keep(session)
+            if name not in self._shards:
                 raise LeaseLostError(f"the lease {name} was lost meanwhile")
+            self._check_stop()
 
-        return aside.call(
-            function,
-            *arguments,
-            limit_s=LEFT_BEHIND_LIMITS * limit_ms(self._settings) / 1000,
-            meanwhile=keep,
-            stop=self._stop,
-            stop_s=STOP_S,
-        )
+        limit_s = LEFT_BEHIND_LIMITS * limit_ms(self._settings) / 1000
+        return partial(call.result, limit_s=limit_s, meanwhile=meanwhile)
+
+    def _check_stop(self) -> None:
+        if not self._stop.is_set():
+            return
+        now = self._clock.monotonic()
+        self._stop_at = self._stop_at or now + STOP_S
+        if now > self._stop_at:
+            raise LeftBehindError("Kafka did not answer in time for the stop")

@@ -6,16 +6,16 @@ visible in some later s2. Nothing waits for a long transaction either. This is t
 PgQ (docs/design.md, "Relay").
 
 A *window* is what one Kafka transaction carries: a whole span, or, when the span has too many
-rows, a part of it by position, (lo, hi]. The windows of one span share s1 and s2 and follow on
-each other: lo is the last one's hi. The last of them has hi = `POSITION_MAX`; only after that one
-does the next span begin, with its s2 as s1. A window is cut only when a further row was seen,
-so that none is ever empty. Rows are append-only and both snapshots are fixed: the same window
-holds the same events for ever.
+rows or bytes, a part of it by position, (lo, hi]. The windows of one span share s1 and s2 and
+follow on each other: lo is the last one's hi. The last of them has hi = `POSITION_MAX`; only
+after that one does the next span begin, with its s2 as s1. A window is cut only when a further
+row was seen, so that none is ever empty. Rows are append-only and both snapshots are fixed: the
+same window holds the same events for ever.
 
 A window is recorded before it is published: a crashed server hands out transaction ids again
 that it assigned but never wrote, and a snapshot that only lived in memory would then hide new
 rows for ever. The row's own transaction id lies above s2 and pins it. Home of the table
-`relay_windows`, and the one place that reads `outbox` by windows.
+`relay_windows`; the rows of a span are read by workers/spans.py.
 """
 
 from dataclasses import dataclass
@@ -24,35 +24,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from paidonce.app.errors import LeaseLostError
-from paidonce.app.messaging.envelope import Event
 from paidonce.app.steps import step
-from paidonce.workers import leases
+from paidonce.workers import leases, spans
 from paidonce.workers.leases import Lease, Session
-
-#: The largest bigint: no position lies beyond, so it ends a span.
-POSITION_MAX = 2**63 - 1
-
-#: A snapshot that sees no transaction: before a shard's first window everything is still to be published.
-NOTHING_SEEN = "1:1:"
-
-SNAPSHOT = "SELECT pg_current_snapshot()::text"
-
-# S5: by what was visible, never by `id > last`, which skips a lower position that commits later.
-IN_SPAN = """
-       shard = %(shard)s
-   AND (txid = ANY (%(xip1)s::xid8[]) OR (txid >= %(xmax1)s::xid8 AND txid < %(xmax2)s::xid8))
-   AND pg_visible_in_snapshot(txid, %(s2)s::pg_snapshot) AND NOT pg_visible_in_snapshot(txid, %(s1)s::pg_snapshot)
-"""
-#: Whether a new span fits into one window: reads at most one row more than that.
-COUNT_SPAN = f"SELECT count(*) FROM (SELECT FROM outbox WHERE {IN_SPAN} LIMIT %(limit)s + 1) AS few"  # noqa: S608  our own text
-END_OF_SPAN = f"SELECT coalesce(max(position), 0) FROM outbox WHERE {IN_SPAN}"  # noqa: S608  our own text
-ROW = "SELECT position, id, aggregatetype, aggregateid, type, sequence, payload, headers, created_at FROM outbox"
-#: Read by nobody but `paidonce status`: counts no further than somebody would read.
-COUNT_AFTER = f"SELECT count(*) FROM (SELECT FROM outbox WHERE {IN_SPAN} AND position > %(lo)s LIMIT %(limit)s) AS few"  # noqa: S608  our own text
-#: For a few rows among many retained ones; `+ 0` keeps the planner from walking the index of positions to find them.
-READ_SPAN = f"{ROW} WHERE {IN_SPAN} AND position > %(lo)s AND position <= %(hi)s ORDER BY position + 0"
-#: For the next of very many rows: along the index of positions, up to the limit.
-READ_PART = f"{ROW} WHERE {IN_SPAN} AND position > %(lo)s AND position <= %(hi)s ORDER BY position LIMIT %(limit)s + 1"
+from paidonce.workers.spans import BYTES_MAX, NOTHING_SEEN, POSITION_MAX, Span
+from paidonce.workers.stored import Part, Stored
 
 # S8: only under the epoch of the lease; a stale owner's insert finds no row to insert, or loses on the key.
 RECORD = f"""
@@ -90,6 +66,13 @@ UNPUBLISHED_IN = """
                       AND NOT pg_visible_in_snapshot(txid, %(s2)s::pg_snapshot))
 """
 
+#: An event without a row was dropped with its partition, which takes that it was published.
+COVERED = """
+    SELECT coalesce(bool_or(pg_visible_in_snapshot(txid, %(s1)s::pg_snapshot)
+                            OR (pg_visible_in_snapshot(txid, %(s2)s::pg_snapshot) AND position <= %(hi)s)), true)
+      FROM outbox WHERE id = %(id)s AND shard = %(shard)s
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -116,68 +99,77 @@ class Window:
         """Whether the next window begins a new span."""
         return self.hi == POSITION_MAX
 
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An event as the outbox holds it."""
-
-    event: Event
-    position: int
-    created_at: datetime
+    def rest(self, end: int = POSITION_MAX) -> Span:
+        """Return what of its span comes after this window, up to the position `end`."""
+        return Span(self.shard, self.s1, self.s2, self.hi, end)
 
 
 @step("relay.record")
 def record_next(
-    session: Session, lease: Lease, shard: int, newest: Window | None, *, events_max: int, span_end: int = POSITION_MAX
+    session: Session,
+    lease: Lease,
+    shard: int,
+    newest: Window | None,
+    *,
+    events_max: int,
+    bytes_max: int = BYTES_MAX,
+    span_end: int = POSITION_MAX,
+    ahead: Part | None = None,
 ) -> tuple[Window, list[Stored]] | None:
     """Take S2, read what comes after `newest`, and record it as a window; None when there is nothing.
 
-    One transaction. `span_end` bounds the search in a span that was cut (`end_of_span`); any
-    bound gives the same rows.
+    One transaction. In a span that was cut S2 is that of `newest`; `span_end` bounds the search
+    there (`end_of_span`; any bound gives the same rows), and `ahead` is what `read_ahead` found.
 
     Raises:
         LeaseLostError: another owner's epoch has begun.
         psycopg.errors.UniqueViolation: a stale owner has recorded this number: read the newest again.
     """
+    limits = {"events_max": events_max, "bytes_max": bytes_max}
     with session.transaction():
         if newest is not None and not newest.ends_span:
-            span = _span(shard, newest.s1, newest.s2, newest.hi, span_end)
-            rows = _read(session, READ_PART, span | {"limit": events_max})
+            span = newest.rest(span_end)
+            part = ahead or spans.part(session, span, **limits)
         else:
             s1 = NOTHING_SEEN if newest is None else newest.s2
-            span = _span(shard, s1, _snapshot(session), 0, POSITION_MAX)
-            rows = _read_new(session, span | {"limit": events_max})
-        if not rows:
+            span, part = spans.present(session, shard, s1, **limits)
+        if not part.events:
             return None
-        part = rows[:events_max]
-        hi = part[-1].position if len(rows) > events_max else POSITION_MAX
         window = Window(
             shard,
             newest.number + 1 if newest else 1,
             lease.epoch,
-            span["s1"],
-            span["s2"],
-            span["lo"],
-            hi,
+            span.s1,
+            span.s2,
+            span.lo,
+            POSITION_MAX if part.is_last else part.events[-1].position,
             uuid4(),
             None,
         )
         _record(session, lease, window)
-    return window, part
+    return window, part.events
+
+
+def read_ahead(session: Session, window: Window, *, events_max: int, bytes_max: int, span_end: int) -> Part:
+    """Return what of its span comes after `window`, which does not end it; nothing is recorded.
+
+    Its S2 was recorded with it, so this reads what `record_next` would.
+    """
+    return spans.part(session, window.rest(span_end), events_max=events_max, bytes_max=bytes_max)
 
 
 def end_of_span(session: Session, window: Window) -> int:
     """Return the last position of the span of `window`."""
-    return int(_one(session, END_OF_SPAN, _span(window.shard, window.s1, window.s2, 0, POSITION_MAX)))
+    return spans.last_position(session, Span(window.shard, window.s1, window.s2))
 
 
 def events_of(session: Session, window: Window) -> list[Stored]:
     """Return the events of a recorded window, in order."""
-    bounds = _span(window.shard, window.s1, window.s2, window.lo, window.hi)
+    span = Span(window.shard, window.s1, window.s2, window.lo, window.hi)
     # A part of a span is found by its positions, a whole span by its transactions.
     if window.lo == 0 and window.ends_span:
-        return _read(session, READ_SPAN, bounds)
-    return _read(session, READ_PART, bounds | {"limit": POSITION_MAX - 1})
+        return spans.whole(session, span)
+    return spans.part(session, span, events_max=POSITION_MAX - 1).events
 
 
 def newest(session: Session, shard: int) -> Window | None:
@@ -187,12 +179,15 @@ def newest(session: Session, shard: int) -> Window | None:
 
 def waiting(session: Session, shard: int, *, most: int) -> int:
     """Return how many of the shard's events are in no window yet; counts to `most` for each of two spans."""
-    last = newest(session, shard)
-    present = _span(shard, NOTHING_SEEN if last is None else last.s2, _snapshot(session), 0, POSITION_MAX)
-    spans = [present]
-    if last is not None and not last.ends_span:
-        spans.append(_span(shard, last.s1, last.s2, last.hi, POSITION_MAX))
-    return sum(int(_one(session, COUNT_AFTER, span | {"limit": most})) for span in spans)
+    return after(session, shard, newest(session, shard), most=most)[0]
+
+
+def after(session: Session, shard: int, window: Window | None, *, most: int) -> tuple[int, float]:
+    """Return how many events come after `window` (None: all), as `waiting` counts, and the oldest's age in seconds."""
+    found = [spans.count(session, shard, NOTHING_SEEN if window is None else window.s2, most=most)]
+    if window is not None and not window.ends_span:
+        found.append(spans.count_rest(session, window.rest(), most=most))
+    return sum(count for count, _ in found), max(age_s for _, age_s in found)
 
 
 def first_from(session: Session, shard: int, number: int) -> Window | None:
@@ -202,7 +197,22 @@ def first_from(session: Session, shard: int, number: int) -> Window | None:
 
 def last_published(session: Session, shard: int) -> int:
     """Return the number of the last window marked as published when its shard went idle; 0: none."""
-    return int(_one(session, LAST_PUBLISHED, {"shard": shard}))
+    return int(_one(session, LAST_PUBLISHED, {"shard": shard})[0])
+
+
+def surely_published(session: Session, shard: int) -> Window | None:
+    """Return the last window that is known from the database alone to be published; None: there is none."""
+    last = newest(session, shard)
+    if last is None or last.published is not None:
+        return last
+    # The window before the newest was published before that one was recorded (S6).
+    return first_from(session, shard, last.number - 1) if last.number > 1 else None
+
+
+def covers(session: Session, window: Window, message_id: str) -> bool:
+    """Tell whether an event is in `window` or an earlier one."""
+    bounds = {"shard": window.shard, "s1": window.s1, "s2": window.s2, "hi": window.hi, "id": message_id}
+    return bool(_one(session, COVERED, bounds)[0])
 
 
 @step("relay.mark_published")
@@ -219,12 +229,9 @@ def remove_old(session: Session, shard: int, *, older_than: timedelta, most: int
 
 def published_wholly(session: Session, shard: int, partition: str) -> bool:
     """Tell whether every committed row of the shard in a partition of the outbox was published."""
-    last = newest(session, shard)
-    if last is not None and last.published is None:
-        # The window before the newest was published before that one was recorded (S6).
-        last = first_from(session, shard, last.number - 1) if last.number > 1 else None
+    last = surely_published(session, shard)
     seen = NOTHING_SEEN if last is None else last.s2 if last.ends_span else last.s1
-    return not _one(session, UNPUBLISHED_IN.format(partition=partition), {"shard": shard, "s2": seen})
+    return not _one(session, UNPUBLISHED_IN.format(partition=partition), {"shard": shard, "s2": seen})[0]
 
 
 def _record(session: Session, lease: Lease, window: Window) -> None:
@@ -234,40 +241,10 @@ def _record(session: Session, lease: Lease, window: Window) -> None:
         raise LeaseLostError(f"window {window.number} of shard {window.shard} belongs to a later epoch's owner")
 
 
-def _read_new(session: Session, span: dict[str, Any]) -> list[Stored]:
-    count = int(_one(session, COUNT_SPAN, span))
-    if not count:
-        return []
-    return _read(session, READ_SPAN if count <= span["limit"] else READ_PART, span)
-
-
-def _read(session: Session, statement: str, parameters: dict[str, Any]) -> list[Stored]:
-    with session.cursor(binary=True) as cursor:
-        return [
-            Stored(Event(id_, about, key, type_, sequence, payload, headers), position, created_at)
-            for position, id_, about, key, type_, sequence, payload, headers, created_at in cursor.execute(
-                statement, parameters
-            )
-        ]
-
-
-def _span(shard: int, s1: str, s2: str, lo: int, hi: int) -> dict[str, Any]:
-    _, xmax1, xip1 = s1.split(":")
-    xmax2 = s2.split(":")[1]
-    return {
-        "shard": shard, "s1": s1, "s2": s2, "lo": lo, "hi": hi,
-        "xip1": f"{{{xip1}}}", "xmax1": xmax1, "xmax2": xmax2,
-    }  # fmt: skip
-
-
-def _snapshot(session: Session) -> str:
-    return str(_one(session, SNAPSHOT, {}))
-
-
 def _one(session: Session, statement: str, parameters: dict[str, Any]) -> Any:
     row = session.execute(statement, parameters).fetchone()
     assert row is not None
-    return row[0]
+    return row
 
 
 def _window(session: Session, statement: str, parameters: dict[str, Any]) -> Window | None:

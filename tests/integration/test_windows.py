@@ -1,6 +1,7 @@
 """Windows hold every committed event exactly once, in order, however the transactions interleave."""
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,12 @@ from paidonce.app import db
 from paidonce.app.clock import new_id
 from paidonce.app.errors import ConfigurationError, LeaseLostError
 from paidonce.app.settings import Settings
-from paidonce.workers import leases, relay_session, windows
+from paidonce.workers import leases, relay_session, spans, windows
 from paidonce.workers.leases import Lease, Session
 from paidonce.workers.relay_recovery import ShardStoppedError
-from paidonce.workers.windows import Stored, Window
+from paidonce.workers.spans import Span
+from paidonce.workers.stored import Stored
+from paidonce.workers.windows import Window
 
 KEYS = [f"key-{n}" for n in range(12)]
 WRITERS, TRANSACTIONS = 8, 40
@@ -186,6 +189,84 @@ def test_the_bound_of_a_span_changes_nothing(database: str, session: Session, he
     assert second is not None
     assert ids_of(first[1]) + ids_of(second[1]) == ids
     assert second[0].ends_span
+
+
+def insert_of(tx: psycopg.Connection[Any], key: str, *sizes: int) -> None:
+    for size in sizes:
+        tx.execute(INSERT.replace("'{}'", "convert_to(repeat('x', %s), 'UTF8')"), (new_id(), key, 0, size))
+
+
+#: What the server needs for an empty jsonb object: it counts as well.
+EMPTY = 5
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cut"),
+    [
+        ([400, 400, 400], [2, 1]),
+        ([500 - EMPTY, 500 - EMPTY], [2]),
+        ([500 - EMPTY, 500 - EMPTY, 1], [2, 1]),
+        ([500, 501], [1, 1]),
+        ([5_000], [1]),
+        ([5_000, 5_000, 1, 1, 1, 1], [1, 1, 3, 1]),
+    ],
+)
+def test_a_large_span_is_cut_by_bytes(
+    database: str, session: Session, held: list[Lease], sizes: list[int], cut: list[int]
+) -> None:
+    """Up to 1,000 bytes or 3 events; an event larger than that goes alone."""
+    key = key_of(session, 0)
+    with psycopg.connect(database) as tx:
+        insert_of(tx, key, *sizes)
+    found: list[tuple[Window, list[Stored]]] = []
+    newest = None
+    while step := windows.record_next(session, held[0], 0, newest, events_max=3, bytes_max=1_000):
+        newest = step[0]
+        found.append(step)
+    assert [len(events) for _, events in found] == cut
+    assert [len(stored.payload) for _, events in found for stored in events] == sizes
+    assert [window.ends_span for window, _ in found] == [False] * (len(cut) - 1) + [True]
+    for window, events in found:
+        assert windows.events_of(session, window) == events, "a window always holds the same"
+
+
+def test_what_is_read_ahead_is_what_would_be_recorded(database: str, session: Session, held: list[Lease]) -> None:
+    """Another transaction of the span commits meanwhile: it belongs to a later one."""
+    key = key_of(session, 0)
+    with psycopg.connect(database) as late, psycopg.connect(database) as tx:
+        insert(late, key)
+        ids = insert(tx, key, 7)
+        tx.commit()
+        first = windows.record_next(session, held[0], 0, None, events_max=3)
+        assert first is not None
+        late.commit()
+        ahead = windows.read_ahead(session, first[0], events_max=3, bytes_max=1_000, span_end=windows.POSITION_MAX)
+        assert ids_of(ahead.events) == ids[3:6]
+        assert windows.newest(session, 0) == first[0], "nothing is recorded ahead"
+        second = windows.record_next(session, held[0], 0, first[0], events_max=3, ahead=ahead)
+        assert second is not None
+        assert second[1] == ahead.events == windows.events_of(session, second[0])
+        assert (second[0].lo, second[0].ends_span) == (first[0].hi, False)
+
+
+def test_no_window_sorts_or_collects_all_that_waits(database: str, session: Session, held: list[Lease]) -> None:
+    """Without statistics, as right after a flood: along an index, up to the window's limit and no further."""
+    with psycopg.connect(database) as tx:
+        tx.execute(
+            "INSERT INTO outbox (id, aggregatetype, aggregateid, type, sequence, payload)"
+            " SELECT gen_random_uuid(), 'payment', 'key', 'payment.accepted', n, convert_to(repeat('x', 400), 'UTF8')"
+            "   FROM generate_series(1, 20000) n"
+        )
+    shard = next(shard for shard in (0, 1) if windows.waiting(session, shard, most=1))
+    span = Span(shard, spans.NOTHING_SEEN, "1:9000000000:", lo=10_000)
+    limits = {"events_max": 10, "bytes_max": 100_000}
+    for statement in (spans.PRESENT, spans.NEXT_PART, spans.LAST):
+        rows = session.execute(f"EXPLAIN (ANALYZE) {statement}".encode(), span.parameters() | limits).fetchall()
+        plan = "\n".join(row[0] for row in rows)
+        assert "Bitmap" not in plan, plan
+        assert "Sort  " not in plan, plan
+        # Of the plan's nodes none handled more than the limit, the one row more, and one that the window looks ahead.
+        assert max(int(float(n)) for n in re.findall(r"actual .*?rows=([0-9.]+)", plan)) <= 12, plan
 
 
 def test_a_stale_owner_records_nothing(database: str, session: Session, held: list[Lease]) -> None:

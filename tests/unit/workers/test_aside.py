@@ -2,11 +2,22 @@ from threading import Event
 
 import pytest
 
-from paidonce.workers.aside import LeftBehindError, call
+from paidonce.workers.aside import Call, LeftBehindError
+
+
+def nothing() -> None:
+    pass
 
 
 def test_the_result_comes_back() -> None:
-    assert call(lambda a, b: a + b, 1, 2, limit_s=5, meanwhile=lambda: None, stop=Event(), stop_s=5) == 3
+    assert Call(lambda a, b: a + b, 1, 2).result(limit_s=5, meanwhile=nothing) == 3
+
+
+def test_it_runs_before_anybody_waits_for_it() -> None:
+    done = Event()
+    call = Call(done.set)
+    assert done.wait(10)
+    assert call.result(limit_s=5, meanwhile=nothing) is None
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), TimeoutError("its own")])
@@ -15,20 +26,13 @@ def test_its_error_comes_back(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error), match=str(error)):
-        call(fail, limit_s=5, meanwhile=lambda: None, stop=Event(), stop_s=5)
+        Call(fail).result(limit_s=5, meanwhile=nothing)
 
 
 def test_a_call_that_never_returns_is_left_behind_at_its_limit() -> None:
     never = Event()
     with pytest.raises(LeftBehindError):
-        call(never.wait, limit_s=0.1, meanwhile=lambda: None, stop=Event(), stop_s=5)
-    never.set()
-
-
-def test_a_call_that_never_returns_does_not_hold_a_stop() -> None:
-    never, stop = Event(), Event()
-    with pytest.raises(LeftBehindError):
-        call(never.wait, limit_s=60, meanwhile=stop.set, stop=stop, stop_s=0.1)
+        Call(never.wait).result(limit_s=0.1, meanwhile=nothing)
     never.set()
 
 
@@ -39,5 +43,5 @@ def test_what_meanwhile_raises_leaves_the_call_behind() -> None:
         raise ValueError("lost")
 
     with pytest.raises(ValueError, match="lost"):
-        call(never.wait, limit_s=60, meanwhile=lose, stop=Event(), stop_s=60)
+        Call(never.wait).result(limit_s=60, meanwhile=lose)
     never.set()
