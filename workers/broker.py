@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from kafka.errors import (
     AuthorizationError,
+    InvalidTransactionTimeoutError,
     KafkaConfigurationError,
     KafkaError,
     SaslAuthenticationFailedError,
@@ -23,8 +24,23 @@ LIMIT_LEAST_S = 3.0
 #: Seconds between attempts to connect, at most: the client's own 30 would keep us away from a healed broker.
 RECONNECT_MOST_MS = 500
 
+#: One batch is in flight per partition: 16 KB, a client's default, would be a round trip for each dozen events.
+BATCH_BYTES = 131_072
+#: A window's events are there all at once: they fill a batch within this, or are the last.
+LINGER_MS = 1
+#: Right after a commit the broker answers CONCURRENT_TRANSACTIONS for some ms; the default back-off is 100.
+RETRY_BACKOFF_MS = 2
+#: The largest that one request may be; `message_bytes_max` guards single events.
+REQUEST_BYTES_MAX = 8_388_608
+
 #: What no back-off mends.
-HOPELESS = (AuthorizationError, SaslAuthenticationFailedError, UnsupportedVersionError, KafkaConfigurationError)
+HOPELESS = (
+    AuthorizationError,
+    InvalidTransactionTimeoutError,
+    KafkaConfigurationError,
+    SaslAuthenticationFailedError,
+    UnsupportedVersionError,
+)
 
 
 class BrokerAwayError(PaidonceError):
@@ -43,6 +59,11 @@ def limit_ms(settings: Settings) -> int:
     the relay waits for much longer than it takes until another relay owns the shard.
     """
     return int(max(settings.relay_lease_s, LIMIT_LEAST_S) * 1000)
+
+
+def batch_bytes(settings: Settings) -> int:
+    """Return the bytes of a producer's batch: a topic takes no larger batch than it takes messages."""
+    return min(BATCH_BYTES, settings.message_bytes_max)
 
 
 def transactional_id(settings: Settings, shard: int) -> str:

@@ -6,35 +6,37 @@ cooperative (KIP-429): partitions that stay are not interrupted.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
 
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.errors import CorruptRecordError, KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
+from paidonce.workers.broker import BrokerAwayError, bootstrap
 from paidonce.workers.consumer_records import Record
 
 #: Heartbeats of one session: two may be lost.
 HEARTBEATS_A_SESSION = 3
 #: Milliseconds that a close may take with a broker that is away: the group notices by itself.
 CLOSE_MS = 1_000
-#: Bytes of one fetch and partition: a thousand events, or one of the largest.
-FETCH_BYTES = 1_048_576
-#: What `retention.ms=-1` amounts to in the retention arithmetic.
-FOR_EVER = timedelta(days=36_500)
-
-
-class BrokerAwayError(Exception):
-    """Kafka did not do what we asked: nothing is lost, and the same batch comes again."""
+#: Bytes of one fetch and partition, at least: one of the largest events.
+FETCH_BYTES_LEAST = 1_048_576
+#: Bytes of a payment's event with its headers: what one partition may have to give for a whole batch.
+EVENT_BYTES = 1_024
 
 
 class TopicMissingError(Exception):
     """The topic does not exist yet."""
+
+
+class UnreadableRecordError(Exception):
+    """The client cannot take a record apart: it is broken on disk, or has a header whose name is not UTF-8.
+
+    Nothing mends that by waiting, and the client must not be asked again: it would spin.
+    """
 
 
 class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
@@ -49,9 +51,11 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
         self._generation: object = None
         #: partitions that came to us and that nobody has taken note of yet
         self.arrived: set[int] = set()
+        #: changes of the group that we saw so far
+        self.rebalances = 0
         session_ms = int(settings.consumer_session_s * 1000)
         self._consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka.split(","),
+            bootstrap_servers=bootstrap(settings),
             group_id=group,
             client_id=group,
             isolation_level="read_committed",
@@ -62,7 +66,7 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // HEARTBEATS_A_SESSION,
             max_poll_records=settings.consumer_batch,
-            max_partition_fetch_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=max(FETCH_BYTES_LEAST, settings.consumer_batch * EVENT_BYTES),
             metrics_enabled=False,
         )
 
@@ -76,14 +80,31 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
             raise TopicMissingError(f"topic {self._topic} does not exist yet: the relay makes it at its first start")
         self._consumer.subscribe([self._topic], listener=self)
 
-    def poll(self, timeout_s: float) -> Sequence[Record]:
-        """Return the next records, in order within each partition; empty after `timeout_s` without any."""
+    def poll(self, timeout_s: float, *, most: int | None = None) -> Sequence[Record]:
+        """Return the next records, in order within each partition; empty after `timeout_s` without any.
+
+        At most `most`, and by default as many as the settings allow.
+
+        Raises:
+            BrokerAwayError: not now; ask again.
+            UnreadableRecordError: end this process.
+        """
         try:
-            found = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+            found = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
+        except CorruptRecordError as error:
+            raise UnreadableRecordError(f"{error}; one of {self._places()}: see docs/operations.md") from error
         except KafkaError as error:
             raise BrokerAwayError(f"poll: {error!r}") from error
-        self._generation = self._consumer.group_metadata().generation_id
+        generation = self._consumer.group_metadata().generation_id
+        self.rebalances += generation != self._generation
+        self._generation = generation
         return [record for partition in sorted(found) for record in found[partition]]
+
+    def _places(self) -> str:
+        """Name the next record of each partition that has one, as far as a fetch has told."""
+        behind = [one for one, records in self.lag().items() if records]
+        places = (TopicPartition(self._topic, one) for one in sorted(behind))
+        return ", ".join(f"{self._topic}[{one.partition}]@{self._consumer.position(one)}" for one in places)
 
     def still_ours(self) -> bool:
         """Tell whether what the last poll returned is ours still, as far as this process knows."""
@@ -112,10 +133,24 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
         except KafkaError as error:
             raise BrokerAwayError(f"commit of offsets: {error!r}") from error
 
-    def stay(self) -> None:
-        """Remain a member of the group without reading anything."""
+    def lag(self) -> dict[int, int]:
+        """Return partition -> records behind its end, as far as a fetch has told; asks nobody."""
+        found: dict[int, int] = {}
+        for one in self._consumer.assignment():
+            end = self._consumer.highwater(one)
+            # A partition that was fetched has a position, so this answers from memory.
+            if end is not None:
+                found[one.partition] = max(0, end - self._consumer.position(one, timeout_ms=0))
+        return found
+
+    def stay(self, timeout_s: float) -> None:
+        """Remain a member of the group for `timeout_s` without reading anything, until `go_on`."""
         self._consumer.pause(*self._consumer.assignment())
-        self.rewind(self.poll(0))
+        self.rewind(self.poll(timeout_s))
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._consumer.resume(*self._consumer.paused())
 
     def close(self) -> None:
         """Give the partitions back and leave the group."""
@@ -137,25 +172,3 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
     def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
         """Forget partitions that Kafka gave to others because we were silent too long."""
         self.on_partitions_revoked(lost)
-
-
-def topic_times(settings: Settings, topic: str) -> tuple[timedelta, timedelta]:
-    """Return the topic's own `retention.ms` and `segment.ms`; a century for a topic that forgets nothing.
-
-    Raises:
-        BrokerAwayError: Kafka did not answer.
-    """
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.split(","))
-        try:
-            found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
-        finally:
-            admin.close()
-    except KafkaError as error:
-        raise BrokerAwayError(f"configuration of topic {topic}: {error!r}") from error
-    options = found["topic"][topic]
-    return _length(options["retention.ms"]["value"]), _length(options["segment.ms"]["value"])
-
-
-def _length(milliseconds: str) -> timedelta:
-    return min(timedelta(milliseconds=int(milliseconds)), FOR_EVER) if int(milliseconds) >= 0 else FOR_EVER

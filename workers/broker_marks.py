@@ -64,7 +64,8 @@ class Marks:
             )
         if found is None:
             return None
-        metadata = orjson.loads(found.metadata)
+        # librdkafka's binding writes the text with the NUL that ends it in C.
+        metadata = orjson.loads(found.metadata.removesuffix("\0"))
         return Mark(found.offset, UUID(metadata["identity"]), metadata["topics"])
 
     def close(self) -> None:

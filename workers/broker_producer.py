@@ -1,46 +1,23 @@
 """How does a window get into Kafka exactly once? One producer a shard, one transaction a window.
 
 The order inside a transaction is what makes a late or repeated EndTxn harmless: first the events,
-each acknowledged, last the window's number. The client speaks transactions without an epoch for
-each (KIP-890), so an EndTxn that the network held back could commit the first part of the *next*
-window early: then its number is not there, and the window is published again, twice rather than
-never. Such an EndTxn was sent more than once, or its connection broke: `worn` tells, and the
-relay takes a new producer, whose new epoch makes the old EndTxn void.
+each acknowledged, last the window's number. Both clients speak transactions without an epoch for
+each (KIP-890), so an EndTxn that the network held back could end the first part of the *next*
+window early. A late commit then lacks the number, and the window is published again, twice rather
+than never. A late abort would take that part away and let the rest through: so after an EndTxn
+that was sent more than once, or whose answer got lost, nothing is sent before a new producer has
+made it void (docs/design.md, "Relay").
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NamedTuple, Protocol
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError
-from kafka.net.compat import KafkaNetClient
-from kafka.partitioner.default import murmur2
-from kafka.protocol.producer import EndTxnRequest
-
+from paidonce.app.errors import ConfigurationError
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
-from paidonce.workers.broker import (
-    RECONNECT_MOST_MS,
-    BrokerAwayError,
-    bootstrap,
-    limit_ms,
-    talking,
-    transactional_id,
-)
-from paidonce.workers.broker_marks import Mark, place
-
-#: One batch is in flight per partition: 16 KB, the default, would be a round trip for each dozen events.
-BATCH_BYTES = 131_072
-#: A window's events are there all at once: they fill a batch within this, or are the last.
-LINGER_MS = 1
-#: Right after a commit the broker answers CONCURRENT_TRANSACTIONS for some ms; the default back-off is 100.
-RETRY_BACKOFF_MS = 2
-#: The largest that one request may be; `message_bytes_max` guards single events.
-REQUEST_BYTES_MAX = 8_388_608
-#: A stop does not wait longer for a producer that cannot finish.
-CLOSE_S = 0.5
+from paidonce.workers.broker import BrokerAwayError
+from paidonce.workers.broker_marks import Mark
 
 
 class AbortedError(BrokerAwayError):
@@ -51,8 +28,7 @@ class TooLargeError(Exception):
     """An event is larger than its topic takes: it can never be published."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """An event as Kafka takes it."""
 
     topic: str
@@ -62,123 +38,118 @@ class Record:
     headers: list[tuple[str, bytes]]
 
 
-def partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition of `key`, as Java's default partitioner computes it: clients differ, so we do it."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+class Client(Protocol):
+    """What a library's producer must be able to do; its own errors never leave it.
 
+    Each call may raise ConfigurationError (Kafka will never do it) or BrokerAwayError (anything else).
+    """
 
-class _Counting(KafkaNetClient):  # type: ignore[misc]  # the client has no types
-    """Counts the EndTxn requests that leave: one for each transaction, unless the client sent one again."""
+    @property
+    def worn(self) -> bool:
+        """Whether an EndTxn was sent more than once, or may have been: it may still arrive."""
 
-    ends = 0
-    _pass_on = KafkaNetClient.send
+    def fence(self) -> None:
+        """Make every earlier producer of the shard powerless, and wait for its last transaction's end."""
 
-    def send(self, node_id: Any, request: Any, **options: Any) -> Any:
-        """Send a request to a broker, counted."""
-        self.ends += isinstance(request, EndTxnRequest)
-        return self._pass_on(node_id, request, **options)
+    def send(self, records: Iterable[Record]) -> None:
+        """Begin a transaction; return when each record is acknowledged. Raises TooLargeError too."""
+
+    def add(self, mark: Mark) -> None:
+        """Let the mark become the shard's when the transaction commits."""
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+
+    def abort(self) -> None:
+        """Abort the transaction."""
+
+    def close(self) -> None:
+        """Let go of Kafka, without waiting for what is unfinished."""
 
 
 class Publisher:
     """A shard's transactional producer. Its calls may block for long: make them where they can be left behind."""
 
     def __init__(self, settings: Settings, shard: int) -> None:
-        """Connect; raises as `broker.talking` does."""
-        self._settings = settings
+        """Connect.
+
+        Raises:
+            ConfigurationError: the chosen client is not installed, or Kafka will never take it.
+            BrokerAwayError: Kafka is away; with librdkafka only `fence` notices.
+        """
         self._shard = shard
-        self._clients: list[_Counting] = []
-        #: Whether an EndTxn was sent more than once: it may still arrive, so take a new producer.
-        self.worn = False
-        with talking("connect a producer"):
-            self._producer = KafkaProducer(
-                bootstrap_servers=bootstrap(settings),
-                client_id=transactional_id(settings, shard),
-                transactional_id=transactional_id(settings, shard),
-                kafka_client=self._client,
-                # Said explicitly: conflicting options would switch it off silently.
-                enable_idempotence=True,
-                acks="all",
-                allow_auto_create_topics=False,
-                batch_size=BATCH_BYTES,
-                linger_ms=LINGER_MS,
-                retry_backoff_ms=RETRY_BACKOFF_MS,
-                reconnect_backoff_max_ms=RECONNECT_MOST_MS,
-                max_request_size=REQUEST_BYTES_MAX,
-                max_block_ms=limit_ms(settings),
-                request_timeout_ms=limit_ms(settings) // 2,
-                delivery_timeout_ms=limit_ms(settings),
-                transaction_timeout_ms=limit_ms(settings),
-                bootstrap_timeout_ms=limit_ms(settings),
-                metrics_enabled=False,
-            )
+        self._client = connect(settings, shard)
+
+    @property
+    def worn(self) -> bool:
+        """Whether a late EndTxn of this producer may still arrive: take a new one before the next window."""
+        return self._client.worn
 
     @step("relay.fence")
     def fence(self) -> None:
         """Make every earlier producer of the shard powerless, and wait for its last transaction's end."""
-        with talking("take over a shard"):
-            self._producer.init_transactions()
+        self._client.fence()
 
     def publish(self, records: Iterable[Record], mark: Mark) -> None:
         """Publish one window.
 
         Raises:
-            AbortedError: it is certainly not published, and this producer is as good as before.
-            TooLargeError: it is not, and cannot be, published.
-            BrokerAwayError: nobody knows, or the producer is broken: recover.
+            AbortedError: it is certainly not published; try again, with this producer, a few times.
+            TooLargeError: it is not, and cannot be, published; take a new producer.
+            ConfigurationError: it is not, and Kafka will never take it: rights, versions, settings.
+            BrokerAwayError: nobody knows, or the producer is worn or broken: recover.
         """
         try:
             # S7: one transaction a window: its events, each acknowledged, then number and identity, then the commit.
             self._send(records)
             self._add(mark)
-        except KafkaError as error:
+        except ConfigurationError:
+            with suppress(BrokerAwayError, ConfigurationError):  # the next producer's fence aborts it, too
+                self._abort()
+            raise
+        except (BrokerAwayError, TooLargeError) as error:
             self._abort()
-            if isinstance(error, MessageSizeTooLargeError):
-                raise TooLargeError(str(error)) from error
-            raise AbortedError(f"window {mark.number} of shard {self._shard}: {error!r}") from error
+            what = f"window {mark.number} of shard {self._shard}: {error}"
+            if self.worn:
+                raise BrokerAwayError(f"{what}; its abort may still be under way") from error
+            if isinstance(error, TooLargeError):
+                raise
+            raise AbortedError(what) from error
         self._commit()
 
     def close(self) -> None:
         """Let go of Kafka, without waiting for what is unfinished."""
-        with talking("close a producer"):
-            self._producer.close(timeout=CLOSE_S)
+        self._client.close()
 
     @step("relay.send")
     def _send(self, records: Iterable[Record]) -> None:
-        self._producer.begin_transaction()
-        futures = [
-            self._producer.send(
-                record.topic, key=record.key, value=record.value, headers=record.headers, partition=record.partition
-            )
-            for record in records
-        ]
-        self._producer.flush(limit_ms(self._settings) / 1000)
-        for future in futures:
-            future.get(timeout=0)
-            if not future.succeeded():
-                raise KafkaError("an event was not acknowledged")
+        self._client.send(records)
 
     @step("relay.add_number")
     def _add(self, mark: Mark) -> None:
-        self._producer.send_offsets_to_transaction(
-            {place(self._settings, self._shard): mark.offset()}, self._settings.relay_name
-        )
+        self._client.add(mark)
 
     @step("relay.commit")
     def _commit(self) -> None:
-        with talking("commit a window"), self._one_end():
-            self._producer.commit_transaction()
+        self._client.commit()
 
     @step("relay.abort")
     def _abort(self) -> None:
-        with talking("abort a window"), self._one_end():
-            self._producer.abort_transaction()
+        self._client.abort()
 
-    @contextmanager
-    def _one_end(self) -> Iterator[None]:
-        before = self._clients[0].ends
-        yield
-        self.worn |= self._clients[0].ends - before > 1
 
-    def _client(self, **options: Any) -> KafkaNetClient:
-        self._clients.append(_Counting(**options))
-        return self._clients[-1]
+def connect(settings: Settings, shard: int) -> Client:
+    """Return the producer of the library that PAIDONCE_KAFKA_CLIENT names; raises as Publisher() does."""
+    if settings.kafka_client == "librdkafka":
+        try:
+            # An extra: whoever has not chosen it need not have it.
+            from paidonce.workers.broker_producer_librdkafka import Librdkafka  # noqa: PLC0415  see above
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                "PAIDONCE_KAFKA_CLIENT=librdkafka needs a library that is not installed: "
+                "pip install 'paidonce[librdkafka]'"
+            ) from error
+        return Librdkafka(settings, shard)
+    from paidonce.workers.broker_producer_kafka_python import KafkaPython  # noqa: PLC0415  it names our classes
+
+    return KafkaPython(settings, shard)

@@ -40,9 +40,7 @@ class Waker:
 
     def _listening(self) -> psycopg.Connection[Any]:
         if self._session is None:
-            session = psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=10, application_name="paidonce-listen"
-            )
+            session = psycopg.connect(self._dsn, autocommit=True, application_name="paidonce-listen")
             session.execute(f"LISTEN {OUTBOX}".encode())
             self._session = session
         return self._session
