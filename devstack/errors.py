@@ -8,7 +8,7 @@ class StackError(PaidonceError):
 
 
 class JarsUnobtainableError(StackError):
-    """The jars of Apache Kafka could not be fetched."""
+    """What comes by Maven coordinates (Apache Kafka, Debezium Server) could not be fetched."""
 
 
 class TooLateError(StackError):

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import platformdirs
-import truststore
 
 from paidonce.devstack.errors import JarsUnobtainableError
 from paidonce.devstack.kafka_pinned import COORDINATE, SHA256
 from paidonce.devstack.locks import locked
+from paidonce.devstack.maven import context, one_line, sha256
 
 
 def kafka_jars() -> list[Path]:
@@ -53,39 +53,24 @@ def _fill(folder: Path) -> None:
 
 
 def _fetch(scratch: Path) -> list[Path]:
-    # jgo trusts certifi's roots only, which fails behind a proxy that inspects TLS; the machine's own are right.
-    truststore.inject_into_ssl()
-    from jgo.config import GlobalSettings  # noqa: PLC0415  after the trust store, and only for a first start
-    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
-    from jgo.env import EnvironmentBuilder, LinkStrategy  # noqa: PLC0415
-    from jgo.maven import MavenContext  # noqa: PLC0415
+    maven = context(scratch)
+    from jgo.env import EnvironmentBuilder, LinkStrategy  # noqa: PLC0415  after the trust store
 
-    repositories = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
-    context = MavenContext(repo_cache=scratch / "repository", remote_repos=repositories)
-    builder = EnvironmentBuilder(context=context, cache_dir=scratch / "cache", link_strategy=LinkStrategy.HARD)
+    builder = EnvironmentBuilder(context=maven, cache_dir=scratch / "cache", link_strategy=LinkStrategy.HARD)
     try:
         environment = builder.from_endpoint(endpoint=COORDINATE)
         return [jar for kind in ("jars", "modules") for jar in (environment.path / kind).glob("*.jar")]
     except Exception as error:  # jgo raises whatever requests, the XML parser or it itself does
         raise JarsUnobtainableError(
             f"the first start fetches Apache Kafka ({COORDINATE}) by Maven coordinates, and could not: "
-            f"{_one_line(error)}. Connect this machine once, or name a running broker: "
+            f"{one_line(error)}. Connect this machine once, or name a running broker: "
             "PAIDONCE_KAFKA=host:port"
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _wrong(folder: Path) -> list[str]:
     """Return the names of files that are missing, too many, or have another hash."""
     present = {entry.name for entry in os.scandir(folder)}
     return sorted(
-        (present ^ SHA256.keys()) | {name for name in present & SHA256.keys() if _sha256(folder / name) != SHA256[name]}
+        (present ^ SHA256.keys()) | {name for name in present & SHA256.keys() if sha256(folder / name) != SHA256[name]}
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
