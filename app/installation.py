@@ -17,6 +17,21 @@ def fixed(tx: Connection, name: str) -> str | None:
     return value
 
 
+def change(tx: Connection, name: str, value: str) -> None:
+    """Fix `value` under `name` in another's place: for an operator who knows better than the first use."""
+    tx.execute(
+        insert(installation)
+        .values(name=name, value=value)
+        .on_conflict_do_update(index_elements=["name"], set_={"value": value})
+    )
+
+
+def names(tx: Connection, prefix: str) -> list[str]:
+    """Return what follows `prefix` in the names under which something was fixed."""
+    found = tx.scalars(select(installation.c.name).where(installation.c.name.startswith(prefix, autoescape=True)))
+    return sorted(name.removeprefix(prefix) for name in found)
+
+
 def fix(tx: Connection, name: str, value: str) -> None:
     """Fix `value` under `name` the first time, and hold it to that from then on.
 

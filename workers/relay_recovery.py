@@ -74,5 +74,5 @@ def _unknown(newest: Window | None, last_published: Callable[[], int]) -> Decisi
 def _stopped(found: str) -> ShardStoppedError:
     return ShardStoppedError(
         f"{found}: the database went back in time (a restore, or the promotion of a standby that lagged). "
-        "Nothing more is published from this shard; docs/operations.md says how to mend it"
+        "Nothing more is published from this shard; `paidonce outbox repair` explains and mends it (docs/operations.md)"
     )

@@ -18,7 +18,13 @@ from paidonce.workers.relay_recovery import ShardStoppedError
 from paidonce.workers.windows import Window
 
 #: A plan for any parameters is 600 times slower on a retained table than one for these (docs/design.md, "Relay").
-OPTIONS = "-c plan_cache_mode=force_custom_plan -c timezone=UTC"
+#: Without statistics, as after a flood, the planner would sort or collect all that waits for each window, instead of
+#: walking an index up to the window's limit.
+PLANS = "-c plan_cache_mode=force_custom_plan -c enable_sort=off -c enable_bitmapscan=off -c jit=off"
+OPTIONS = f"{PLANS} -c timezone=UTC"
+
+#: The name under which the installation keeps its server's system identifier.
+SERVER = "system_identifier"
 
 #: A window that is recorded must be durable before it is published; `remote_apply` stays.
 DURABLE = """
@@ -35,12 +41,20 @@ class StandbyError(PaidonceError):
     """This server is a standby, whose snapshots are not the primary's: connect anew."""
 
 
+class OtherServerError(ShardStoppedError, ConfigurationError):
+    """The database is on another server than the one that it was first used on: every shard stands still."""
+
+
+#: What passes: a failover ends, or an operator mends.
+WRONG_SERVER = (OtherServerError, StandbyError)
+
+
 def open_session(settings: Settings, bind: Engine) -> Session:
     """Connect for leases and windows.
 
     Raises:
         StandbyError: the server is a standby, perhaps only until a failover ends.
-        ConfigurationError: it is another server than the one that this database was made on.
+        OtherServerError: it is another server than the one that this database was first used on.
     """
     lease_ms = int(settings.relay_lease_s * 1_000)
     session: psycopg.Connection[Any] = psycopg.connect(
@@ -48,24 +62,32 @@ def open_session(settings: Settings, bind: Engine) -> Session:
         autocommit=True,
         # An owner that stalls between a window's INSERT and its COMMIT must not make its successor stall too.
         options=f"{OPTIONS} -c lock_timeout={lease_ms // 4} -c idle_in_transaction_session_timeout={lease_ms}",
-        connect_timeout=10,
         application_name="paidonce-relay",
     )
     try:
         session.execute(DURABLE)
-        fix(bind, {"system_identifier": _identifier(session)})
+        _check_server(session, bind)
     except BaseException:
         session.close()
         raise
     return session
 
 
-def _identifier(session: Session) -> str:
+def identify(session: Session) -> tuple[str, bool]:
+    """Return the server's system identifier, and whether it is a standby."""
     row = session.execute(IDENTITY).fetchone()
     assert row is not None
-    if row[1]:
+    return str(row[0]), bool(row[1])
+
+
+def _check_server(session: Session, bind: Engine) -> None:
+    identifier, is_standby = identify(session)
+    if is_standby:
         raise StandbyError
-    return str(row[0])
+    try:
+        fix(bind, {SERVER: identifier})
+    except ConfigurationError as error:
+        raise OtherServerError(f"{error}. `paidonce outbox repair` explains and mends it") from error
 
 
 @step("relay.fix")
@@ -80,7 +102,7 @@ def fix(bind: Engine, values: dict[str, str]) -> None:
             for name, value in values.items():
                 installation.fix(tx, name, value)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}. The relay publishes nothing; see docs/operations.md") from error
+        raise ConfigurationError(f"{error}. The relay publishes nothing (docs/operations.md)") from error
 
 
 def shards_of(tx: Connection, settings: Settings) -> int:
@@ -95,15 +117,18 @@ def check_clock(session: Session, newest: Window | None) -> None:
     Raises:
         ShardStoppedError: they are.
     """
-    if newest is None:
-        return
-    row = session.execute(BEHIND, (newest.s2,)).fetchone()
-    if row is not None and row[0]:
+    if newest is not None and is_behind(session, newest):
         raise ShardStoppedError(
             f"the server's transaction ids are behind those of window {newest.number} of shard {newest.shard}: "
             "it was reloaded from a dump, and new events would be taken for old ones. "
-            "docs/operations.md says how to mend it"
+            "`paidonce outbox repair` explains and mends it (docs/operations.md)"
         )
+
+
+def is_behind(session: Session, newest: Window) -> bool:
+    """Tell whether the server's transaction ids are behind those of the window."""
+    row = session.execute(BEHIND, (newest.s2,)).fetchone()
+    return row is not None and bool(row[0])
 
 
 @step("relay.confirm")

@@ -5,15 +5,40 @@ A writer locks its aggregate's row before it appends: that alone gives order per
 workers/windows.py.
 """
 
-from sqlalchemy import Connection, insert
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select
 
 from paidonce.app.errors import ConfigurationError
-from paidonce.app.messaging.envelope import Event
+from paidonce.app.messaging.envelope import REPLAYED, TIME, Event
 from paidonce.app.steps import step
 from paidonce.app.tables import outbox
 
 #: Bytes that Kafka adds around key, value and headers of one record, at most (varints, CRC, batch).
 RECORD_OVERHEAD_BYTES = 512
+
+#: Originals only: a copy of a copy would tell nobody anything.
+IN_RANGE = """
+       created_at >= %(start)s AND created_at < %(end)s AND NOT jsonb_exists(headers, %(mark)s)
+   AND (%(aggregateid)s::text IS NULL OR aggregateid = %(aggregateid)s)
+"""
+RETAINED = f"""
+    SELECT type, count(*), min(created_at), max(created_at) FROM outbox WHERE {IN_RANGE} GROUP BY type ORDER BY type
+"""  # noqa: S608  our own text
+COPY = f"""
+    WITH originals AS MATERIALIZED (
+        SELECT * FROM outbox
+         WHERE shard = %(shard)s AND position > %(after)s AND position <= %(up_to)s AND {IN_RANGE}
+         ORDER BY position LIMIT %(most)s
+    ), copies AS (
+        INSERT INTO outbox (id, aggregatetype, aggregateid, type, sequence, payload, headers)
+        SELECT id, aggregatetype, aggregateid, type, sequence, payload,
+               headers || jsonb_build_object(%(time)s::text, created_at, %(mark)s::text, now())
+          FROM originals ORDER BY position
+    )
+    SELECT count(*), max(position) FROM originals
+"""  # noqa: S608  our own text
 
 
 def check_size(event: Event, bytes_max: int) -> None:
@@ -46,3 +71,71 @@ def append(tx: Connection, event: Event, *, bytes_max: int) -> None:
             headers=dict(event.headers),
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Events by when they were appended: from `start` until before `end`; of one aggregate, or of all."""
+
+    start: datetime
+    end: datetime
+    aggregateid: str | None = None
+
+    def parameters(self) -> dict[str, object]:
+        """Return what IN_RANGE asks for."""
+        return {"start": self.start, "end": self.end, "aggregateid": self.aggregateid, "mark": REPLAYED}
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What the outbox has of a range; copies do not count."""
+
+    events: int
+    #: type -> how many
+    by_type: dict[str, int]
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What one batch of copies was made of."""
+
+    events: int
+    #: of the last original
+    position: int
+
+
+def retained(tx: Connection, wanted: Range) -> Retained:
+    """Return what there is of a range."""
+    rows = tx.exec_driver_sql(RETAINED, wanted.parameters()).all()
+    return Retained(
+        sum(count for _, count, _, _ in rows),
+        {type_: count for type_, count, _, _ in rows},
+        min((first for _, _, first, _ in rows), default=None),
+        max((last for _, _, _, last in rows), default=None),
+    )
+
+
+def oldest(tx: Connection) -> datetime | None:
+    """Return when the oldest retained event was appended; None: there is none."""
+    moment: datetime | None = tx.scalar(select(func.min(outbox.c.created_at)))
+    return moment
+
+
+def last_position(tx: Connection) -> int:
+    """Return the largest position; 0: there is none."""
+    return int(tx.scalar(select(func.max(outbox.c.position))) or 0)
+
+
+@step("outbox.copy")
+def copy(tx: Connection, wanted: Range, *, shard: int, after: int, up_to: int, most: int) -> Copied:
+    """Append copies of the next `most` originals of a shard with positions in (after, up_to].
+
+    A copy has everything of its original, `id`, `sequence` and time included; its header
+    `ce_replayedtime` tells it from that.
+    """
+    tx.exec_driver_sql("SET LOCAL timezone = 'UTC'")
+    bounds = {"shard": shard, "after": after, "up_to": up_to, "most": most, "time": TIME}
+    count, position = tx.exec_driver_sql(COPY, wanted.parameters() | bounds).one()
+    return Copied(count, position or after)

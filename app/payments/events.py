@@ -5,7 +5,7 @@ Payloads carry ids, never a name or an e-mail address, and never the payment met
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from paidonce.app.clock import new_id
 from paidonce.app.documents import as_json
@@ -21,6 +21,8 @@ EventType = Literal[
     "payment.refunded",
     "payment.refund_failed",
 ]
+#: All of them: what our own consumers know.
+EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
 
 
 def payment_event(

@@ -71,7 +71,9 @@ def test_a_recreated_topic_gets_everything_again() -> None:
 
 
 def test_a_higher_number_stops_the_shard() -> None:
-    with pytest.raises(ShardStoppedError, match=r"Kafka has window 5, the database only 4.*docs/operations.md"):
+    with pytest.raises(
+        ShardStoppedError, match=r"window 5, the database only 4.*`paidonce outbox repair`.*docs/operations\.md"
+    ):
         asked(kafka(5), window(4))
 
 
