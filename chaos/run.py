@@ -6,7 +6,7 @@ The demo and the integration test of the kills share it.
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import orjson
 
 from paidonce.chaos import faults, merchant, tables, witnesses, workload
-from paidonce.chaos.drain import Drained, drain
+from paidonce.chaos.drain import DRAIN_WITHIN_S, Drained, drain
 from paidonce.chaos.facts import Facts, Fault
 from paidonce.chaos.history import operations
 from paidonce.chaos.plan import TENANTS
@@ -38,7 +38,8 @@ PROVIDER: Mapping[str, Any] = {
 }
 #: Seconds of load at least: ten kills, and time for each successor to be hit too.
 LOAD_S_LEAST = 12.0
-#: Seconds after the last payment was due within which the clients must be through: only a slow machine needs them.
+#: Seconds after the last payment was due within which the clients must be through, and then the stack must have got
+#: over the last fault: only a slow machine needs them.
 CLIENTS_WITHIN_S = 120.0
 
 
@@ -53,6 +54,11 @@ class Watcher(Protocol):
 
     def draining(self, stuck: Mapping[str, int]) -> None:
         """The load is over; this is not finished yet."""
+
+
+#: What is done while the load runs: to which stack, for how many seconds, since when on the monotonic clock, and who
+#: is told of each fault. Returns every fault that was planned, in order, once the stack has got over it.
+Strikes = Callable[[Stack, float, float, Callable[[Fault], None]], list[Fault]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +84,26 @@ def fresh_stack() -> Stack:
     return Stack(replicas=2, overrides=PROVIDER)
 
 
-def execute(stack: Stack, folder: Path, watcher: Watcher, *, seed: int, payments: int) -> Result:
-    """Run the load with its kills against `stack`, drain, and ask the witnesses; the evidence goes to `folder`.
+def execute(
+    stack: Stack,
+    folder: Path,
+    watcher: Watcher,
+    *,
+    seed: int,
+    payments: int,
+    strikes: Strikes | None = None,
+    load_s: float = LOAD_S_LEAST,
+    drain_s: float = DRAIN_WITHIN_S,
+) -> Result:
+    """Run the load with its faults against `stack`, drain, and ask the witnesses; the evidence goes to `folder`.
+
+    The faults are `strikes`, by default the kills that the seed draws; the load takes `load_s` seconds at least,
+    and what is not final `drain_s` seconds after it is stuck.
 
     Raises:
         WorkloadError: the clients could not work at all.
     """
-    planned_s = max(LOAD_S_LEAST, payments / PACE)
+    planned_s = max(load_s, payments / PACE)
     secrets = {tenant: _secret(seed, tenant) for tenant in TENANTS}
     with _merchants(folder, secrets) as address:
         config = workload.Config(
@@ -96,18 +115,29 @@ def execute(stack: Stack, folder: Path, watcher: Watcher, *, seed: int, payments
             tokens={tenant: stack.token(tenant=tenant) for tenant in TENANTS},
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
         )
-        load_s, through, fired = _load(stack, folder, config, watcher)
-        drained = drain(stack.addresses.dsn, watcher.draining)
+        load_s, through, fired = _load(stack, folder, config, watcher, strikes or _kills(seed))
+        drained = drain(stack.addresses.dsn, watcher.draining, within_s=drain_s)
         facts = _ask(stack, folder, fired)
     return Result(seed, payments, load_s, through, drained, facts)
 
 
-def _load(stack: Stack, folder: Path, config: workload.Config, watcher: Watcher) -> tuple[float, int, Sequence[Fault]]:
+def _kills(seed: int) -> Strikes:
+    """Return the kills of our own processes that the seed draws."""
+
+    def kill(stack: Stack, load_s: float, began: float, told: Callable[[Fault], None]) -> list[Fault]:
+        return faults.strike(stack, faults.strikes(seed, load_s), began, told)
+
+    return kill
+
+
+def _load(
+    stack: Stack, folder: Path, config: workload.Config, watcher: Watcher, strikes: Strikes
+) -> tuple[float, int, Sequence[Fault]]:
     """Run the workload to its end and strike meanwhile.
 
     Returns its seconds, the payments that the clients were through with, and what became of the strikes.
     """
-    through, planned, fired = 0, faults.strikes(config.seed, config.load_s), Future[list[Fault]]()
+    through, fired = 0, Future[list[Fault]]()
     with _child("workload", folder, config) as process:
         assert process.stdout is not None
         if process.stdout.readline().strip() != b"begin":
@@ -116,7 +146,7 @@ def _load(stack: Stack, folder: Path, config: workload.Config, watcher: Watcher)
 
         def strike() -> None:
             try:
-                fired.set_result(faults.strike(stack, planned, began, watcher.struck))
+                fired.set_result(strikes(stack, config.load_s, began, watcher.struck))
             except Exception as error:  # noqa: BLE001  it is raised again where the result is wanted
                 fired.set_exception(error)
 
@@ -128,7 +158,7 @@ def _load(stack: Stack, folder: Path, config: workload.Config, watcher: Watcher)
             watcher.paid()
         if process.wait() > 0:
             raise WorkloadError(_last_words(folder, "workload"))
-    return monotonic() - began, through, fired.result(timeout=config.load_s + faults.BACK_WITHIN_S)
+    return monotonic() - began, through, fired.result(timeout=config.load_s + CLIENTS_WITHIN_S)
 
 
 def _bound(process: "subprocess.Popen[bytes]", seconds: float) -> None:

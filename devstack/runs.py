@@ -77,6 +77,14 @@ class Run:
             self._closing.callback(process.stop)
         return process
 
+    def restart(self, process: Process) -> None:
+        """Start a child that has ended once more, as it was; raises StackError while it runs, or once all is closed."""
+        with self._one:
+            if self._closed:
+                raise StackError(f"{process.name} is not started any more: the stack stops")
+            process.again()
+            record(self.folder / "records", process)
+
     def at_close(self, undo: Callable[[], object]) -> None:
         """Call `undo` at the close, before what was started earlier is stopped."""
         self._closing.callback(undo)

@@ -7,9 +7,12 @@ from typing import TypeVar
 
 from paidonce.app.settings import Settings
 from paidonce.devstack import containers
+from paidonce.devstack.errors import StackError
 from paidonce.devstack.kafka import Kafka, start_kafka
+from paidonce.devstack.kafka_cluster import start_cluster
 from paidonce.devstack.kafka_jars import kafka_jars
 from paidonce.devstack.postgres import Postgres, start_postgres
+from paidonce.devstack.postgres_standby import Pair, add_standby
 from paidonce.devstack.runs import Run
 from paidonce.devstack.valkey import Valkey, start_valkey
 
@@ -22,35 +25,59 @@ Server = TypeVar("Server")
 
 @dataclass(frozen=True)
 class Servers:
-    """The three servers, running."""
+    """The three servers, running; one may be several."""
 
     postgres: Postgres
     kafka: Kafka
     valkey: Valkey
+    #: the primary and its standby; None: PostgreSQL is alone
+    pair: Pair | None = None
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of those that are ours, by name."""
-        found = (self.postgres.process, self.kafka.process, self.valkey.process)
+        standby = self.pair.standby if self.pair else None
+        found = (self.postgres.process, standby, *self.kafka.brokers, self.valkey.process)
         return {process.name: process.pid for process in found if process}
 
 
-def start_servers(run: Run, settings: Settings, *, durable: bool, report: Report) -> Servers:
-    """Start all three at once; the first that cannot start raises StackError."""
+def start_servers(
+    run: Run, settings: Settings, *, durable: bool, report: Report, brokers: int = 1, standby: bool = False
+) -> Servers:
+    """Start all three at once, of Kafka `brokers` (1 or 3), PostgreSQL with a synchronous `standby` where one is asked.
+
+    The first that cannot start raises StackError.
+    """
+    _check_ours(settings, brokers=brokers, standby=standby)
     if _from_here("kafka", settings):
         # Here a first start's download can be interrupted; in a thread it could not.
         kafka_jars()
     with ThreadPoolExecutor(3) as threads:
         postgres = threads.submit(
-            _reported, report, "PostgreSQL", lambda: take_postgres(run, settings, durable=durable)
+            _reported, report, "PostgreSQL", lambda: _take_pair(run, settings, durable=durable, standby=standby)
         )
-        kafka = threads.submit(_reported, report, "Apache Kafka", lambda: take_kafka(run, settings))
+        kafka = threads.submit(_reported, report, "Apache Kafka", lambda: take_kafka(run, settings, brokers=brokers))
         valkey = threads.submit(_reported, report, "Valkey", lambda: take_valkey(run, settings))
         try:
-            return Servers(postgres.result(), kafka.result(), valkey.result())
+            alone, pair = postgres.result()
+            return Servers(alone, kafka.result(), valkey.result(), pair)
         except BaseException:
             # Ctrl-C, or one that failed: what the others wait for ends now, not when their time is up.
             run.close()
             raise
+
+
+def _check_ours(settings: Settings, *, brokers: int, standby: bool) -> None:
+    for wanted, name, many in ((brokers > 1, "kafka", f"{brokers} brokers"), (standby, "dsn", "a standby")):
+        if wanted and not _from_here(name, settings):
+            raise StackError(f"{many}: only of embedded servers; unset PAIDONCE_{name.upper()} and PAIDONCE_STACK")
+
+
+def _take_pair(run: Run, settings: Settings, *, durable: bool, standby: bool) -> tuple[Postgres, Pair | None]:
+    alone = take_postgres(run, settings, durable=durable)
+    if not standby:
+        return alone, None
+    pair = add_standby(run, alone, durable=durable)
+    return Postgres(pair.dsn, alone.process), pair
 
 
 def _from_here(name: str, settings: Settings) -> bool:
@@ -72,13 +99,13 @@ def take_postgres(run: Run, settings: Settings, *, durable: bool) -> Postgres:
     return start_postgres(run, durable=durable)
 
 
-def take_kafka(run: Run, settings: Settings) -> Kafka:
-    """Return the broker that PAIDONCE_KAFKA names, or a fresh one."""
+def take_kafka(run: Run, settings: Settings, *, brokers: int = 1) -> Kafka:
+    """Return the broker that PAIDONCE_KAFKA names, or fresh ones: one, or a cluster."""
     if "kafka" in settings.model_fields_set:
         return Kafka(settings.kafka)
     if settings.stack == "containers":
         return Kafka(containers.kafka_bootstrap(run))
-    return start_kafka(run)
+    return start_kafka(run) if brokers == 1 else start_cluster(run, brokers=brokers)
 
 
 def take_valkey(run: Run, settings: Settings) -> Valkey:

@@ -40,8 +40,10 @@ class Addresses:
 class Stack:
     """The stack while the `with` block lasts; leaves no process and no file.
 
-    `overrides` are settings of the children by field name, over those of `devstack/pace.py`; both
-    yield to what the environment sets. `launch` starts one of ours otherwise than by the command line.
+    One server of each, unless `brokers` is 3 (Kafka as a cluster, everything replicated) or `standby` is set
+    (PostgreSQL with a synchronous one). `overrides` are settings of the children by field name, over
+    those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours
+    otherwise than by the command line.
 
     Raises:
         StackError: something did not start; says what was waited for.
@@ -52,11 +54,14 @@ class Stack:
         *,
         replicas: int = 1,
         durable: bool = True,
+        brokers: int = 1,
+        standby: bool = False,
         overrides: Mapping[str, Any] | None = None,
         launch: Launch = plainly,
         report: Report = lambda _words: None,
     ) -> None:
-        self._replicas, self._durable, self._launch, self._report = replicas, durable, launch, report
+        self._replicas, self._launch, self._report = replicas, launch, report
+        self._durable, self._brokers, self._standby = durable, brokers, standby
         self._overrides = dict(overrides or {})
         self._closing = ExitStack()
 
@@ -74,6 +79,11 @@ class Stack:
     def settings(self) -> Settings:
         """The settings of the children."""
         return self._settings
+
+    @property
+    def servers(self) -> Servers:
+        """The servers, for who stops, kills and starts them again."""
+        return self._servers
 
     @property
     def addresses(self) -> Addresses:
@@ -146,7 +156,14 @@ class Stack:
         # They need no server, and start while the servers do.
         self._supervisor.start(outsiders(self._ports, self.run.folder), environment(own))
         self._report("starting PostgreSQL, Apache Kafka and Valkey")
-        self._servers = start_servers(self.run, given, durable=self._durable, report=self._report)
+        self._servers = start_servers(
+            self.run,
+            given,
+            durable=self._durable,
+            report=self._report,
+            brokers=self._brokers,
+            standby=self._standby,
+        )
         own |= self._of_servers(self._servers)
         self._settings = Settings(**own)
         self._migrate()
@@ -158,12 +175,19 @@ class Stack:
         wished = PACE | self._overrides
         return {name: value for name, value in wished.items() if name not in given.model_fields_set} | {
             "issuer": self._ports.issuer_url,
+            "jwks_folder": self.run.folder / "keys",
             "provider_url": self._ports.provider_url,
             "provider_secret": new_secret(),
         }
 
     def _of_servers(self, servers: Servers) -> dict[str, Any]:
-        own = {"dsn": servers.postgres.dsn, "kafka": servers.kafka.bootstrap, "valkey": servers.valkey.url}
+        own: dict[str, Any] = {
+            "dsn": servers.postgres.dsn,
+            "kafka": servers.kafka.bootstrap,
+            "valkey": servers.valkey.url,
+        }
+        if self._brokers > 1:
+            own["topic_replication"] = self._brokers
         if servers.postgres.process and not servers.kafka.process:
             # A broker of others remembers earlier runs, whose windows this fresh database never had.
             own |= {"topic": f"payments-{self.run.folder.name}", "relay_name": f"paidonce-relay-{self.run.folder.name}"}

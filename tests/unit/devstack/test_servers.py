@@ -3,6 +3,7 @@
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,21 @@ def test_servers_that_are_named_are_taken_and_not_started(run: Run) -> None:
     assert servers.valkey.url == "redis://there"
     assert servers.pids() == {}
     assert len(said) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted", "setting"),
+    [
+        (Settings(kafka="there:9092"), {"brokers": 3}, "PAIDONCE_KAFKA"),
+        (Settings(dsn="postgresql://there/paidonce"), {"standby": True}, "PAIDONCE_DSN"),
+        (Settings(stack="containers"), {"brokers": 3}, "PAIDONCE_STACK"),
+    ],
+)
+def test_a_cluster_or_a_standby_of_servers_that_are_not_ours_is_refused(
+    run: Run, settings: Settings, wanted: dict[str, Any], setting: str
+) -> None:
+    with pytest.raises(StackError, match=f"only of embedded servers.*{setting}"):
+        start_servers(run, settings, durable=True, report=lambda _: None, **wanted)
 
 
 def test_containers_without_an_engine_are_a_clear_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

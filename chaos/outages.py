@@ -1,0 +1,70 @@
+"""What is done to the servers while the load runs? They are killed, stand still, or hand over, and are back in the end.
+
+Our own processes are killed by chaos/faults.py; here they must get over it by themselves
+(docs/operations.md, "Outages and failover").
+"""
+
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic, sleep, time
+
+import psutil
+
+from paidonce.chaos.facts import Fault
+from paidonce.chaos.run import Strikes
+from paidonce.devstack.processes import Process
+from paidonce.devstack.stack import Stack
+from paidonce.devstack.waiting import until
+
+#: Seconds within which all processes of ours work again after a server is back: about 3 on a quiet machine.
+BACK_WITHIN_S = 45.0
+#: Seconds within which a server ends after its signal: a fast shutdown writes everything out first.
+END_WITHIN_S = 30.0
+#: Seconds between looks at the clock before an outage is due.
+TICK_S = 0.02
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Something that is done to a server in the middle of a load, and undone."""
+
+    target: str
+    #: at which share of the load's time
+    at: float
+    #: strikes, and returns once the server is back or another has taken its place
+    do: Callable[[Stack], object]
+
+
+def outages(*planned: Outage) -> Strikes:
+    """Return the outages as a run carries them out; one is over when every process of ours is ready again."""
+
+    def strike(stack: Stack, load_s: float, began: float, told: Callable[[Fault], None]) -> list[Fault]:
+        done: list[Fault] = []
+        for outage in planned:
+            while monotonic() < began + outage.at * load_s:
+                sleep(TICK_S)
+            fired = time()
+            outage.do(stack)
+            stack.wait_ready(within_s=BACK_WITHIN_S)
+            done.append(Fault(target=outage.target, fired_at=fired, back_after_s=time() - fired))
+            told(done[-1])
+        return done
+
+    return strike
+
+
+def end(process: Process, number: signal.Signals) -> None:
+    """Send a server the signal, and wait until it is gone."""
+    process.send(number)
+    until(lambda: not process.alive(), within_s=END_WITHIN_S, what=f"the end of {process.name}")
+
+
+def everywhere(process: Process, number: signal.Signals) -> None:
+    """Send the signal to a server and to all that it has started, as if it came over its whole machine."""
+    with suppress(psutil.NoSuchProcess):
+        server = psutil.Process(process.pid)
+        for one in (server, *server.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
