@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paidonce import cli_brake, cli_consumers, cli_dead_letters, cli_outbox
+
 if TYPE_CHECKING:
     from paidonce.app.settings import Settings
 
@@ -16,6 +18,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_dead_letters.app, name="dead-letters")
+app.add_typer(cli_outbox.app, name="outbox")
+app.add_typer(cli_brake.app, name="brake")
+app.add_typer(cli_consumers.app, name="consumers")
 
 #: The environment variables of each class of settings.
 PREFIXES = {"Settings": "PAIDONCE_", "IssuerSettings": "PAIDONCE_ISSUER_", "Options": "PAIDONCE_SIMULATOR_"}
@@ -156,11 +162,18 @@ def demo(
 
 
 @app.command()
-def bench(names: Names = None, json_file: JsonFile = None) -> None:
-    """Measure, each figure beside its peer in the same run."""
+def bench(
+    names: Names = None,
+    json_file: JsonFile = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table for docs/performance.md.")] = False,
+    with_debezium: Annotated[
+        bool, typer.Option("--with-debezium", help="Measure Debezium Server too; fetched from Maven, once.")
+    ] = False,
+) -> None:
+    """Measure, each figure beside its peer in the same run: api, relay, backlog, latency, inbox, e2e."""
     from paidonce.bench import run  # noqa: PLC0415
 
-    run(names or [], json_file)
+    run(names or [], json_file, with_debezium=with_debezium, as_markdown=markdown)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from paidonce.app.messaging.handlers import each
 from paidonce.app.messaging.hint import effects_of
 from paidonce.app.messaging.outcomes import Outcome
 from paidonce.app.payments import charging
+from paidonce.app.payments.events import EVENT_TYPES
 
 
 def accepted(tx: Connection, message: Message) -> Outcome:
@@ -25,4 +26,5 @@ SUBSCRIBER = each(
     "charges",
     {"payment.accepted": accepted, "payment.refund_requested": refund_requested},
     hints=(effects_of("charge"), effects_of("refund")),
+    known=EVENT_TYPES,
 )

@@ -30,5 +30,5 @@ def serve(settings: Settings, subscriber: Subscriber) -> None:
     try:
         runner.run(process, member.run_once, idle_s=0, is_transient=is_transient)
     finally:
-        member.source.close()
+        member.close()
         bind.dispose()

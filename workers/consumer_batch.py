@@ -8,12 +8,13 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from paidonce.app import db
-from paidonce.app.messaging import dead_letters, inbox, parked
+from paidonce.app.messaging import brakes, dead_letters, inbox, parked
 from paidonce.app.messaging.envelope import Message
 from paidonce.app.messaging.handlers import Subscriber
 from paidonce.app.messaging.outcomes import Done, Outcome, Poison, RetryLater
 from paidonce.app.steps import step
 from paidonce.workers.consumer_brake import Brake
+from paidonce.workers.consumer_metrics import Tally
 from paidonce.workers.consumer_records import Arrival, envelope
 
 #: Deferred constraints (the ledger's sum) are checked where their message is known, not at COMMIT.
@@ -24,6 +25,8 @@ CHECK_LATER = text("SET CONSTRAINTS ALL DEFERRED")
 #: standby: the offsets must not overtake the rows that they rest on.
 WRITE_ANYWAY = text("SELECT pg_logical_emit_message(true, 'paidonce', '')")
 
+#: What becomes of a message while an earlier one of its key waits: it is due as soon as it is the first.
+BEHIND = RetryLater(timedelta(), "an earlier message of its key waits")
 
 _log = structlog.get_logger()
 
@@ -36,43 +39,50 @@ class _UndoneError(Exception):
     """Takes a message's savepoint back."""
 
 
-def together(tx: Connection, subscriber: Subscriber, arrivals: Sequence[Arrival]) -> int:
-    """Claim the batch and do all new messages at once; return how many were new.
+def together(tx: Connection, subscriber: Subscriber, arrivals: Sequence[Arrival]) -> Tally:
+    """Claim the batch and do all new messages at once, but for those whose key waits: they wait too.
 
     Raises:
         ApartError: roll back, and do them `apart`.
     """
-    messages: dict[str, Message] = {}
+    first: dict[str, Arrival] = {}
     for arrival in arrivals:
         if arrival.message is None:
             raise ApartError
-        messages.setdefault(arrival.message_id, arrival.message)
-    new = inbox.claim(tx, subscriber.name, list(messages))
+        first.setdefault(arrival.message_id, arrival)
+    new = inbox.claim(tx, subscriber.name, list(first))
     if not new:
         tx.execute(WRITE_ANYWAY)
-        return 0
-    wanted = [one for one in messages.values() if one.message_id in new and one.type in subscriber.types]
-    if wanted and parked.waiting(tx, subscriber.name, {one.key for one in wanted}):
+    wanted = [one for one in first.values() if one.message_id in new and _wants(subscriber, one)]
+    waiting = parked.waiting(tx, subscriber.name, {one.key or "" for one in wanted}) if wanted else set()
+    behind = [one for one in wanted if one.key in waiting]
+    for arrival in behind:
+        _park(tx, subscriber, arrival, BEHIND, attempts=0)
+    ready = [one.message for one in wanted if one.key not in waiting and one.message]
+    if ready and not all(isinstance(outcome, Done) for outcome in _work(tx, subscriber, ready)):
         raise ApartError
-    if wanted and not all(isinstance(outcome, Done) for outcome in _work(tx, subscriber, wanted)):
-        raise ApartError
-    return len(new)
+    return Tally(len(arrivals), len(new) - len(behind), len(arrivals) - len(new), len(behind))
 
 
-def apart(tx: Connection, subscriber: Subscriber, arrivals: Sequence[Arrival], brake: Brake) -> int:
-    """Do the arrivals in order, each behind a savepoint; return how many, fewer when the brake engaged."""
-    new = 0
-    for count, arrival in enumerate(arrivals, 1):
+def apart(tx: Connection, subscriber: Subscriber, arrivals: Sequence[Arrival], brake: Brake) -> Tally:
+    """Do the arrivals in order, each behind a savepoint, as far as the brake lets; its row is written here."""
+    tally = Tally()
+    for arrival in arrivals:
+        tally.count += 1
         if not inbox.claim(tx, subscriber.name, [arrival.message_id]):
+            tally.duplicate += 1
             continue
-        new += 1
         outcome = _one(tx, subscriber, arrival)
+        tally.done += isinstance(outcome, Done)
+        tally.parked += isinstance(outcome, RetryLater)
+        tally.poison += isinstance(outcome, Poison)
         brake.note(poison=isinstance(outcome, Poison))
         if brake.engaged:
-            return count
-    if not new:
+            brakes.engage(tx, subscriber.name, f"{brake.reason}, the last for: {_said(outcome)}")
+            break
+    if tally.duplicate == tally.count:
         tx.execute(WRITE_ANYWAY)
-    return len(arrivals)
+    return tally
 
 
 def attempt(tx: Connection, subscriber: Subscriber, message: Message) -> Outcome:
@@ -112,32 +122,37 @@ def _one(tx: Connection, subscriber: Subscriber, arrival: Arrival) -> Outcome:
     message = arrival.message
     if message is None:
         outcome: Outcome = Poison(arrival.fault)
-    elif message.type not in subscriber.types:
+    elif not _wants(subscriber, arrival):
         outcome = Done()
     elif parked.waiting(tx, subscriber.name, {message.key}):
-        outcome = RetryLater(timedelta(), "an earlier message of its key waits")
-        _park(tx, subscriber, arrival, message, outcome, attempts=0)
-        return outcome
+        _park(tx, subscriber, arrival, BEHIND, attempts=0)
+        return BEHIND
     else:
         outcome = attempt(tx, subscriber, message)
     if isinstance(outcome, Poison):
         bury(tx, subscriber, arrival, outcome.reason)
-    elif isinstance(outcome, RetryLater) and message is not None:
-        _park(tx, subscriber, arrival, message, outcome, attempts=1)
+    elif isinstance(outcome, RetryLater):
+        _park(tx, subscriber, arrival, outcome, attempts=1)
     return outcome
 
 
-def _park(
-    tx: Connection, subscriber: Subscriber, arrival: Arrival, message: Message, outcome: RetryLater, *, attempts: int
-) -> None:
+def _wants(subscriber: Subscriber, arrival: Arrival) -> bool:
+    return arrival.message is not None and arrival.message.type in subscriber.types
+
+
+def _said(outcome: Outcome) -> str:
+    return outcome.reason if isinstance(outcome, Poison | RetryLater) else "nothing"
+
+
+def _park(tx: Connection, subscriber: Subscriber, arrival: Arrival, outcome: RetryLater, *, attempts: int) -> None:
     _log.info("parked", **_named(subscriber, arrival), reason=outcome.reason, delay_s=outcome.delay.total_seconds())
     parked.park(
         tx,
         consumer=subscriber.name,
-        message_id=message.message_id,
-        key=message.key,
+        message_id=arrival.message_id,
+        key=arrival.key or "",
         envelope=envelope(arrival),
-        value=message.value,
+        value=arrival.record.value or b"",
         reason=outcome.reason,
         delay=outcome.delay,
         attempts=attempts,

@@ -1,7 +1,7 @@
 """Is most of what arrives poison? Then the deploy is bad, not the messages: stop, and keep them on the topic.
 
-The brake lives in the process: a restart releases it, and a process that is still bad brakes
-again within one window (docs/design.md, "Inbox").
+The member that notices writes a row (app/messaging/brakes.py); every member looks for it, and
+stands still until it is released, across restarts (docs/design.md, "Dead letters").
 """
 
 from collections import deque
@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 
 
 class BrakedError(Exception):
-    """Most of the last messages were poison: mend the deploy, then restart this consumer."""
+    """The consumer stands still: mend the deploy, then `paidonce brake release` it."""
+
+    def __init__(self, consumer: str, reason: str) -> None:
+        super().__init__(f"{reason}. Mend the deploy, then: paidonce brake release {consumer}")
 
 
 @dataclass(slots=True)
@@ -31,6 +34,15 @@ class Brake:
         """Whether to stop. Fewer messages than the window never say so: one bad message is not a bad deploy."""
         return len(self.poison) >= self.window and sum(self.poison) >= self.share * self.window
 
+    @property
+    def reason(self) -> str:
+        """What it saw, for the row and the log."""
+        return f"{sum(self.poison)} of the last {len(self.poison)} messages were poison"
+
     def copy(self) -> "Brake":
         """Return a brake of its own, for a transaction that may yet be rolled back."""
         return Brake(self.window, self.share, deque(self.poison))
+
+    def reset(self) -> None:
+        """Forget what was seen before it was released."""
+        self.poison.clear()

@@ -4,33 +4,44 @@ State lives in Kafka and PostgreSQL only: whatever goes wrong, the batch is rewo
 again, and the inbox tells what of it was done (docs/design.md, "Inbox").
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from paidonce.app import db
 from paidonce.app.clock import new_id
 from paidonce.app.errors import ConfigurationError
-from paidonce.app.messaging import parked, starts
+from paidonce.app.messaging import brakes, dead_letters, parked, starts
 from paidonce.app.messaging.handlers import Subscriber
+from paidonce.app.messaging.hint import Hinter
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
-from paidonce.workers import consumer_parked, retention
-from paidonce.workers.broker_consumer import BrokerAwayError, Source, TopicMissingError, topic_times
+from paidonce.workers import retention
+from paidonce.workers.broker import BrokerAwayError
+from paidonce.workers.broker_consumer import Source, TopicMissingError
+from paidonce.workers.broker_topic import keeps
 from paidonce.workers.consumer_batch import ApartError, apart, together
 from paidonce.workers.consumer_brake import Brake, BrakedError
+from paidonce.workers.consumer_crashes import Crashes
+from paidonce.workers.consumer_metrics import Meter, Tally
+from paidonce.workers.consumer_pace import Pace
+from paidonce.workers.consumer_parked import ParkedWork
 from paidonce.workers.consumer_records import Arrival, Record, read
 
 #: Seconds of one poll without records: a stop, and a parked message that is due, wait for it.
 POLL_S = 0.2
-#: Seconds between looks for parked messages that are due, while none was found.
-PARKED_LOOK_S = 0.2
+#: Seconds between looks at the brake, which another member may have engaged and a person released.
+BRAKE_LOOK_S = 1.0
+#: Seconds between counts of what waits: a large count costs milliseconds.
+COUNT_S = 10.0
 #: Seconds that a start waits for its topic, which the relay makes at its own first start.
 TOPIC_WAIT_S = 60.0
+
+_log = structlog.get_logger()
 
 
 class PartitionsGoneError(Exception):
@@ -58,23 +69,34 @@ class Member:
     subscriber: Subscriber
     session: UUID = field(default_factory=new_id)
     source: Source = field(init=False)
+    crashes: Crashes = field(init=False)
+    parked: ParkedWork = field(init=False)
+    meter: Meter = field(init=False)
+    hinter: Hinter = field(init=False)
     brake: Brake = field(init=False)
-    #: partition -> how many of its next records may have killed their process, and run alone
-    suspects: dict[int, int] = field(default_factory=dict)
-    #: partition, offset and count of the last start that this process recorded
-    begun: tuple[int, int, int] = (-1, -1, 0)
+    pace: Pace = field(init=False)
+    #: why the consumer stands still; None: it does not, as far as we have looked
+    braked: str | None = None
+    #: partition -> first offset of the last poll that is not committed
+    behind: dict[int, int] = field(default_factory=dict)
     joined: bool = False
     topic_due_at: float = field(default_factory=lambda: monotonic() + TOPIC_WAIT_S)
-    parked_look_at: float = 0.0
+    look_at: float = 0.0
+    count_at: float = 0.0
+    #: rebalances that the metrics have
+    counted: int = 0
 
     def __post_init__(self) -> None:
-        self.brake = Brake(self.settings.brake_window, self.settings.brake_share)
-        self.source = Source(
-            self.settings,
-            group=group_of(self.settings, self.subscriber.name),
-            topic=self.settings.topic,
-            give_back=self.give_back,
+        settings, name = self.settings, self.subscriber.name
+        starts_max = settings.consumer_alone_starts
+        self.meter, self.hinter = Meter(name), Hinter(db.libpq_dsn(settings))
+        self.brake, self.pace = Brake(settings.brake_window, settings.brake_share), Pace(settings.consumer_batch)
+        self.crashes = Crashes(
+            self.bind, name, settings.topic, self.session, batch=settings.consumer_batch, alone_starts=starts_max
         )
+        self.parked = ParkedWork(self.bind, self.subscriber, self.session, starts_max, self.committed)
+        group = group_of(settings, name)
+        self.source = Source(settings, group=group, topic=settings.topic, give_back=self.crashes.give_back)
 
     def join(self) -> None:
         """Join the group.
@@ -86,144 +108,132 @@ class Member:
         if monotonic() > self.topic_due_at:
             raise ConfigurationError(f"there is no topic {self.settings.topic} (PAIDONCE_TOPIC): start the relay first")
         self.source.subscribe()
-        topic, segment = topic_times(self.settings, self.settings.topic)
-        retention.check(self.settings, topic=topic, segment=segment)
+        retention.check(self.settings, keeps(self.settings, self.settings.topic))
         self.joined = True
 
     def run_once(self) -> int:
         """Work off what is due and what has arrived; return how many messages that was."""
         if not self.joined:
             self.join()
-        if self.brake.engaged:
-            self.source.stay()
-            raise BrakedError
-        worked = self.work_off_parked()
-        records = self.source.poll(0 if worked else POLL_S)
+        if monotonic() >= self.look_at:
+            self.look()
+        if self.braked is not None:
+            self.source.stay(POLL_S)
+            raise BrakedError(self.subscriber.name, self.braked)
+        worked = self.parked.run_once()
+        records = self.source.poll(0 if worked else POLL_S, most=self.pace.most)
+        self.behind.clear()
         try:
             if self.source.arrived:
-                self.take(frozenset(self.source.arrived))
+                self.take()
             return worked + self.work(records)
         except Exception:
-            self.source.rewind(records)
+            self.rewind(records)
             raise
 
+    def take(self) -> None:
+        """Hold the partitions that came to us."""
+        arrived = frozenset(self.source.arrived)
+        self.crashes.take(arrived)
+        self.source.arrived -= arrived
+
     def work(self, records: Sequence[Record]) -> int:
-        """Do the records, those under suspicion alone; return how many were done."""
+        """Do the records, those under suspicion first; return how many were done, fewer when the brake engaged."""
         done = 0
-        batch: list[Arrival] = []
-        for record in records:
-            arrival = read(record, self.subscriber.aggregatetype)
-            if self.suspects.get(record.partition, 0) > 0:
-                done += self.work_alone(arrival)
-            else:
-                batch.append(arrival)
-        return done + (self.work_batch(batch) if batch else 0)
+        for batch in self.crashes.batches([read(record, self.subscriber) for record in records]):
+            done += self.work_batch(batch)
+            if self.brake.engaged:
+                self.stand_still()
+                self.rewind(records)
+                break
+        return done
+
+    def rewind(self, records: Sequence[Record]) -> None:
+        """Let those of `records` come again that are not committed."""
+        undone = [one for one in records if one.offset >= self.behind.get(one.partition, 0)]
+        self.source.rewind(undone)
+        self.meter.redelivered(len(undone))
 
     def work_batch(self, batch: Sequence[Arrival]) -> int:
         """Do a batch and commit its offsets; return how many, fewer when the brake engaged."""
+        began = monotonic()
         # S9: inbox row and handler's work are one transaction; the offsets follow it, never lead.
         try:
-            done = self.commit_together(batch)
+            tally = self.commit_together(batch)
         except ApartError:
-            done = self.commit_apart(batch)
-        self.source.commit_offsets({one.record.partition: one.record.offset + 1 for one in batch[:done]})
-        if done < len(batch):
-            self.source.rewind([one.record for one in batch[done:]])
-        return done
-
-    def work_alone(self, arrival: Arrival) -> int:
-        """Do one message that may have killed its process, its start recorded first."""
-        partition, offset = arrival.record.partition, arrival.record.offset
-        if self.begun[:2] != (partition, offset):
-            self.begun = (partition, offset, self.begin_alone(partition, offset))
-        fault = self.deadly(self.begun[2])
-        done = self.work_batch([arrival.condemned(fault) if fault else arrival])
-        self.suspects[partition] -= 1
-        return done
+            tally = self.commit_apart(batch)
+        self.pace.note(len(batch), monotonic() - began)
+        self.committed(tally)
+        offsets = {one.record.partition: one.record.offset + 1 for one in batch[: tally.count]}
+        self.source.commit_offsets(offsets)
+        self.behind |= offsets
+        return tally.count
 
     @step("consumer.commit")
-    def commit_together(self, batch: Sequence[Arrival]) -> int:
+    def commit_together(self, batch: Sequence[Arrival]) -> Tally:
         """Do the batch as one; raises ApartError when that cannot be."""
         with db.begin(self.bind) as tx:
-            new = together(tx, self.subscriber, batch)
-            self.check_ours()
-        for _ in range(min(new, self.brake.window)):
+            tally = together(tx, self.subscriber, batch)
+            self.check_ours(tx, batch)
+        for _ in range(min(tally.done, self.brake.window)):
             self.brake.note(poison=False)
-        return len(batch)
+        return tally
 
     @step("consumer.commit_apart")
-    def commit_apart(self, batch: Sequence[Arrival]) -> int:
+    def commit_apart(self, batch: Sequence[Arrival]) -> Tally:
         """Do the batch one by one in one transaction; return how many were done."""
         brake = self.brake.copy()
         with db.begin(self.bind) as tx:
-            done = apart(tx, self.subscriber, batch, brake)
-            self.check_ours()
+            tally = apart(tx, self.subscriber, batch, brake)
+            self.check_ours(tx, batch)
         self.brake = brake
-        return done
+        return tally
 
-    def check_ours(self) -> None:
-        """Finish no work for partitions that are gone; raises PartitionsGoneError."""
-        if not self.source.still_ours():
+    def committed(self, tally: Tally) -> None:
+        """Do what follows a COMMIT: whatever the handlers wrote is there for others to find."""
+        self.meter.committed(tally)
+        if tally.done and self.subscriber.hints:
+            self.hinter.hint(*self.subscriber.hints)
+
+    def check_ours(self, tx: Connection, batch: Sequence[Arrival]) -> None:
+        """Finish no work for partitions that are gone; raises PartitionsGoneError.
+
+        A process that was stopped does not know yet that Kafka gave them away: who has them now
+        wrote so before it began.
+        """
+        partitions = {one.record.partition for one in batch}
+        if not self.source.still_ours() or not starts.holds(
+            tx, partitions=partitions, session=self.session, **self.crashes.place
+        ):
             raise PartitionsGoneError
 
-    @step("consumer.take")
-    def take(self, partitions: frozenset[int]) -> None:
-        """Hold partitions that came to us; after a crash their next batch is under suspicion."""
+    def close(self) -> None:
+        """Give the partitions back, leave the group, give no more hints."""
+        self.source.close()
+        self.hinter.close()
+
+    @step("consumer.look")
+    def look(self) -> None:
+        """See whether the consumer stands still, and now and then how much waits."""
+        name = self.subscriber.name
         with db.begin(self.bind) as tx:
-            crashed = starts.hold(tx, partitions=partitions, session=self.session, **self.place)
-        for partition in partitions:
-            self.suspects[partition] = self.settings.consumer_batch if partition in crashed else 0
-        self.source.arrived -= partitions
-        structlog.get_logger().info("partitions taken", partitions=sorted(partitions), after_crash=sorted(crashed))
+            reason = brakes.engaged(tx, name)
+            if monotonic() >= self.count_at:
+                self.meter.waiting(parked=parked.count(tx, name), dead=dead_letters.count(tx, name))
+                self.count_at = monotonic() + COUNT_S
+        self.meter.brake(engaged=reason is not None)
+        self.meter.group(lag=self.source.lag(), rebalances=self.source.rebalances - self.counted)
+        self.counted = self.source.rebalances
+        if reason is None and self.braked is not None:
+            _log.info("brake released", consumer=name)
+            self.brake.reset()
+            self.source.go_on()
+        elif reason is not None and self.braked is None:
+            _log.error("brake engaged", consumer=name, reason=reason, release=f"paidonce brake release {name}")
+        self.braked = reason
+        self.look_at = monotonic() + BRAKE_LOOK_S
 
-    @step("consumer.give_back")
-    def give_back(self, partitions: Collection[int]) -> None:
-        """Let go of partitions; what fails here only makes the next holder more careful."""
-        try:
-            with db.begin(self.bind) as tx:
-                starts.give_back(tx, partitions=partitions, session=self.session, **self.place)
-        except Exception as error:  # noqa: BLE001  it runs inside Kafka's client, which must leave the group anyway
-            structlog.get_logger().warning("partitions not given back", error=repr(error))
-
-    @step("consumer.begin_alone")
-    def begin_alone(self, partition: int, offset: int) -> int:
-        """Record the start of a message that runs alone; return how often it was started so."""
-        with db.begin(self.bind) as tx:
-            return starts.begin_alone(tx, partition=partition, offset=offset, **self.place)
-
-    def work_off_parked(self) -> int:
-        """Try one parked message that is due, its start recorded first; return how many that was."""
-        if monotonic() < self.parked_look_at:
-            return 0
-        position, started = self.begin_parked()
-        if position is None:
-            self.parked_look_at = monotonic() + PARKED_LOOK_S
-            return 0
-        return int(self.work_off(position, self.deadly(started)))
-
-    @step("consumer.begin_parked")
-    def begin_parked(self) -> tuple[int | None, int]:
-        """Record the start of a parked message that is due; return its position and how often it was started."""
-        with db.begin(self.bind) as tx:
-            position = parked.due(tx, self.subscriber.name)
-            if position is None:
-                return None, 0
-            name = self.subscriber.name
-            return position, starts.begin_parked(tx, consumer=name, position=position, session=self.session)
-
-    @step("consumer.work_off")
-    def work_off(self, position: int, fault: str) -> bool:
-        """Try the parked message, or condemn it; False when another process has it."""
-        with db.begin(self.bind) as tx:
-            return consumer_parked.work_off(tx, self.subscriber, position, fault=fault)
-
-    def deadly(self, started: int) -> str:
-        """Say why a message that was started so often shall not run again; empty when it may."""
-        if started <= self.settings.consumer_alone_starts:
-            return ""
-        return f"its process died each of the {started - 1} times that it ran alone"
-
-    @property
-    def place(self) -> dict[str, str]:
-        """Where our starts are recorded."""
-        return {"consumer": self.subscriber.name, "topic": self.settings.topic}
+    def stand_still(self) -> None:
+        """Look at once for the brake that our own last transaction engaged."""
+        self.look_at = 0.0
+        self.brake.reset()

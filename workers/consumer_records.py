@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from paidonce.app.messaging.envelope import MalformedMessageError, Message, decode
+from paidonce.app.messaging.handlers import Subscriber
 
 #: Text, or {"base64": …} of bytes that JSON in PostgreSQL cannot hold: not UTF-8, or with NUL.
 Kept = str | dict[str, str] | None
@@ -63,8 +64,8 @@ class Arrival:
         return Arrival(self.record, self.message_id, self.key, None, fault)
 
 
-def read(record: Record, aggregatetype: str) -> Arrival:
-    """Return what `record` is to a consumer of events about `aggregatetype`; never raises."""
+def read(record: Record, subscriber: Subscriber) -> Arrival:
+    """Return what `record` is to `subscriber`; never raises."""
     try:
         message = decode(
             record.key,
@@ -76,12 +77,9 @@ def read(record: Record, aggregatetype: str) -> Arrival:
         )
     except MalformedMessageError as error:
         return _malformed(record, str(error))
-    if "\0" in message.key or "\0" in message.type:
-        return _malformed(record, "its key or type has a NUL character")
-    if not message.type.startswith(f"{aggregatetype}."):
-        return _malformed(
-            record, f"type {message.type!r} has no business on this topic, which is about {aggregatetype}"
-        )
+    refusal = subscriber.refuses(message)
+    if refusal:
+        return _malformed(record, refusal)
     return Arrival(record, message.message_id, message.key, message)
 
 
@@ -111,8 +109,9 @@ def _malformed(record: Record, fault: str) -> Arrival:
 
 
 def _usable_id(record: Record) -> str | None:
-    named = [content for name, content in record.headers if name.lower() == "message-id"]
-    text = _text(named[-1]) if named else None
+    named = {content for name, content in record.headers if name.lower() == "message-id"}
+    # Two that differ name two messages, and this record is neither of them.
+    text = _text(named.pop()) if len(named) == 1 else None
     return text if text and len(text) <= 255 else None
 
 

@@ -25,9 +25,7 @@ async def listen(dsn: str, wake: Mapping[str, Callable[[], None]]) -> None:
 
 
 async def _listen(dsn: str, wake: Mapping[str, Callable[[], None]]) -> None:
-    session = await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, connect_timeout=10, application_name="paidonce-listen"
-    )
+    session = await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name="paidonce-listen")
     async with session:
         for channel in wake:
             await session.execute(f'LISTEN "{channel}"'.encode())

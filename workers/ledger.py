@@ -9,6 +9,7 @@ from paidonce.app.messaging.envelope import Message
 from paidonce.app.messaging.handlers import Subscriber
 from paidonce.app.messaging.outcomes import Done, Outcome
 from paidonce.app.payments import ledger
+from paidonce.app.payments.events import EVENT_TYPES
 from paidonce.app.payments.ledger import Movement
 
 TYPES = frozenset({"payment.captured", "payment.refunded"})
@@ -35,4 +36,4 @@ def work(tx: Connection, messages: Sequence[Message]) -> Mapping[str, Outcome]:
     return {message.message_id: Done() for message in messages}
 
 
-SUBSCRIBER = Subscriber("ledger", TYPES, work)
+SUBSCRIBER = Subscriber("ledger", TYPES, work, known=EVENT_TYPES)

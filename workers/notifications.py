@@ -8,17 +8,8 @@ from paidonce.app.messaging.envelope import Message
 from paidonce.app.messaging.handlers import each
 from paidonce.app.messaging.hint import effects_of
 from paidonce.app.messaging.outcomes import Done, Outcome
+from paidonce.app.payments.events import EVENT_TYPES
 from paidonce.app.webhooks import endpoints
-
-TYPES = (
-    "payment.accepted",
-    "payment.captured",
-    "payment.declined",
-    "payment.canceled",
-    "payment.refund_requested",
-    "payment.refunded",
-    "payment.refund_failed",
-)
 
 
 def notify(tx: Connection, message: Message) -> Outcome:
@@ -34,4 +25,6 @@ def notify(tx: Connection, message: Message) -> Outcome:
     return Done()
 
 
-SUBSCRIBER = each("notifications", dict.fromkeys(TYPES, notify), hints=(effects_of("webhook"),))
+SUBSCRIBER = each(
+    "notifications", dict.fromkeys(EVENT_TYPES, notify), hints=(effects_of("webhook"),), known=EVENT_TYPES
+)

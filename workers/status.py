@@ -1,6 +1,8 @@
 """How is it going? `paidonce status`: backlog, lag, leases, effects, dead letters, read from where each is."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -11,7 +13,7 @@ from sqlalchemy import Engine
 
 from paidonce.app import db, installation
 from paidonce.app.errors import ConfigurationError
-from paidonce.app.messaging import dead_letters, effects, parked
+from paidonce.app.messaging import brakes, dead_letters, effects, parked, starts
 from paidonce.app.settings import Settings
 from paidonce.workers import leases, windows
 from paidonce.workers.broker import BrokerAwayError
@@ -47,6 +49,19 @@ class Consumer:
     lag: int | None
     #: messages that wait for a later attempt
     parked: int
+    #: seconds since the oldest of them waits
+    parked_oldest_s: float | None
+    #: why it stands still; None: it does not
+    brake: str | None
+
+
+@dataclass(frozen=True)
+class DeadLetters:
+    """One consumer's dead letters in one state."""
+
+    consumer: str
+    state: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,7 @@ class Status:
     consumers: list[Consumer]
     #: state -> how many
     effects: dict[str, int]
-    dead_letters: int
+    dead_letters: list[DeadLetters]
     leases: list[Holder]
     #: why there is nothing from Kafka; None: there is
     kafka_error: str | None
@@ -85,20 +100,29 @@ def _read(settings: Settings, bind: Engine) -> Status:
     with bind.connect() as tx:
         db.check_schema(tx)
         count = int(installation.fixed(tx, "outbox_shards") or 0)
-        waiting = {name: parked.count(tx, name) for name in SUBSCRIBERS}
-        states, dead = effects.count_by_state(tx), dead_letters.count(tx)
-    marks, behind, error = _ask_kafka(settings, count)
+        waiting = parked.oldest(tx)
+        standing = {one.consumer: one.reason for one in brakes.all_engaged(tx)}
+        names = sorted({*SUBSCRIBERS, *starts.holders_ever(tx, settings.topic), *waiting, *standing})
+        states, dead = effects.count_by_state(tx), [DeadLetters(*one) for one in dead_letters.counts(tx)]
+    marks, behind, error = _ask_kafka(settings, count, names)
     with psycopg.connect(db.libpq_dsn(settings), autocommit=True) as session:
         shards = [_shard(session, shard, marks.get(shard)) for shard in range(count)]
         held = leases.holders(session)
-    consumers = [Consumer(name, behind.get(name), waiting[name]) for name in sorted(SUBSCRIBERS)]
+    consumers = [_consumer(name, behind.get(name), waiting.get(name), standing.get(name)) for name in names]
     return Status(shards, consumers, states, dead, held, error)
 
 
-def _ask_kafka(settings: Settings, shards: int) -> tuple[dict[int, int], dict[str, int | None], str | None]:
+def _consumer(name: str, lag: int | None, waiting: tuple[int, timedelta] | None, brake: str | None) -> Consumer:
+    count, oldest_s = (waiting[0], waiting[1].total_seconds()) if waiting else (0, None)
+    return Consumer(name, lag, count, oldest_s, brake)
+
+
+def _ask_kafka(
+    settings: Settings, shards: int, names: Sequence[str]
+) -> tuple[dict[int, int], dict[str, int | None], str | None]:
     """Return shard -> number, consumer -> lag, and what went wrong."""
     try:
-        groups = {group_of(settings, name): name for name in SUBSCRIBERS}
+        groups = {group_of(settings, name): name for name in names}
         behind = {groups[group]: lag for group, lag in lags(settings, [*groups]).items()}
         reader = Marks(settings)
         try:
@@ -124,14 +148,25 @@ def _show(status: Status) -> None:
         ("shard", "waiting", "window", "in Kafka"),
         [[*asdict(one).values()] for one in status.outbox],
     )
-    _table(console, "consumers", ("name", "lag", "parked"), [[*asdict(one).values()] for one in status.consumers])
+    consumers = [[one.name, one.lag, one.parked, _rounded(one.parked_oldest_s)] for one in status.consumers]
+    _table(console, "consumers", ("name", "lag", "parked", "oldest, seconds"), consumers)
+    for one in status.consumers:
+        if one.brake:
+            console.print(
+                f"{one.name} stands still: {one.brake}; paidonce brake release {one.name}", style="red", soft_wrap=True
+            )
     console.print("an idle consumer may lag by one in each partition: the mark that ends a Kafka transaction")
     _table(console, "effects", ("state", "effects"), [[*one] for one in status.effects.items()])
     held = [[one.name, one.owner, one.epoch, f"{one.left_s:.1f}"] for one in status.leases]
     _table(console, "leases", ("name", "owner", "epoch", "seconds left"), held)
-    console.print(f"dead letters: {status.dead_letters}")
+    letters = [[*asdict(one).values()] for one in status.dead_letters]
+    _table(console, "dead letters", ("consumer", "state", "letters"), letters)
     if status.kafka_error:
         console.print(f"[red]nothing from Kafka:[/red] {status.kafka_error}")
+
+
+def _rounded(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:.0f}"
 
 
 def _table(console: Console, title: str, names: tuple[str, ...], rows: list[list[Any]]) -> None:

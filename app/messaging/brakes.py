@@ -3,10 +3,21 @@
 Home of the table `brakes` (docs/design.md, "Inbox").
 """
 
+from datetime import datetime
+from typing import NamedTuple
+
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from paidonce.app.tables import brakes
+
+
+class Engaged(NamedTuple):
+    """One consumer that stands still."""
+
+    consumer: str
+    reason: str
+    engaged_at: datetime
 
 
 def engage(tx: Connection, consumer: str, reason: str) -> None:
@@ -18,6 +29,12 @@ def engaged(tx: Connection, consumer: str) -> str | None:
     """Return why the consumer stands still; None when it does not."""
     reason: str | None = tx.scalar(select(brakes.c.reason).where(brakes.c.consumer == consumer))
     return reason
+
+
+def all_engaged(tx: Connection) -> list[Engaged]:
+    """Return every consumer that stands still."""
+    columns = (brakes.c[name] for name in Engaged._fields)
+    return [Engaged(*row) for row in tx.execute(select(*columns).order_by(brakes.c.consumer))]
 
 
 def release(tx: Connection, consumer: str) -> bool:

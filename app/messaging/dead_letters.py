@@ -1,17 +1,39 @@
-"""Which messages could nobody work on? Each is kept whole, once for each consumer.
+"""Which messages could nobody work on? Each is kept whole, once for each consumer, until somebody decides.
 
-Redrive and discard run from these rows (docs/design.md, "Inbox"). Home of the table `dead_letters`.
+A letter is `dead`; a redrive makes it `redriven`, and its work then `done`, or `dead` again with
+the new reason; a discard makes it `discarded` (docs/design.md, "Dead letters"). Home of the table
+`dead_letters`.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from paidonce.app.tables import dead_letters
 
+State = Literal["dead", "redriven", "done", "discarded"]
+
 #: Characters of a reason that are kept: enough for an exception's message, too little for a payload.
 REASON_CHARS_MAX = 2_000
+
+
+class DeadLetter(NamedTuple):
+    """One letter without its value; `age` is the time since it was first dead, on the database's clock."""
+
+    id: int
+    consumer: str
+    message_id: str
+    key: str | None
+    state: State
+    reason: str
+    redrives: int
+    envelope: dict[str, Any]
+    created_at: datetime
+    settled_at: datetime | None
+    age: timedelta
 
 
 def add(
@@ -24,16 +46,92 @@ def add(
     value: bytes | None,
     reason: str,
 ) -> bool:
-    """Keep the message; False when this consumer has it already."""
+    """Keep the message; one that was redriven is dead again, for `reason`. False when it lies here already."""
     kept = reason.replace("\0", "")[:REASON_CHARS_MAX]
+    statement = insert(dead_letters).values(
+        consumer=consumer, message_id=message_id, key=key, envelope=envelope, value=value, reason=kept
+    )
     found = tx.execute(
-        insert(dead_letters)
-        .values(consumer=consumer, message_id=message_id, key=key, envelope=envelope, value=value, reason=kept)
-        .on_conflict_do_nothing()
+        statement.on_conflict_do_update(
+            index_elements=[dead_letters.c.consumer, dead_letters.c.message_id],
+            set_={"state": "dead", "reason": kept, "settled_at": None},
+            where=dead_letters.c.state == "redriven",
+        )
     )
     return found.rowcount == 1
 
 
-def count(tx: Connection) -> int:
-    """Return how many dead letters wait for somebody's decision."""
-    return tx.scalar(select(func.count()).where(dead_letters.c.state == "dead")) or 0
+def done(tx: Connection, *, consumer: str, message_id: str) -> None:
+    """Settle the letter of a message that was redriven and worked on; nothing for any other message."""
+    tx.execute(
+        update(dead_letters)
+        .where(
+            dead_letters.c.consumer == consumer,
+            dead_letters.c.message_id == message_id,
+            dead_letters.c.state == "redriven",
+        )
+        .values(state="done", settled_at=func.now())
+    )
+
+
+def redriven(tx: Connection, letter_id: int) -> None:
+    """Note that the letter's message waits to be worked on again."""
+    tx.execute(
+        update(dead_letters)
+        .where(dead_letters.c.id == letter_id)
+        .values(state="redriven", redrives=dead_letters.c.redrives + 1, settled_at=None)
+    )
+
+
+def discarded(tx: Connection, letter_id: int) -> None:
+    """Note that nobody shall ever work on the letter's message."""
+    tx.execute(
+        update(dead_letters).where(dead_letters.c.id == letter_id).values(state="discarded", settled_at=func.now())
+    )
+
+
+def get(tx: Connection, letter_id: int, *, lock: bool = False) -> DeadLetter | None:
+    """Return the letter, with its row locked where somebody decides about it; None when there is none."""
+    statement = _select().where(dead_letters.c.id == letter_id)
+    row = tx.execute(statement.with_for_update() if lock else statement).one_or_none()
+    return None if row is None else DeadLetter(*row)
+
+
+def value(tx: Connection, letter_id: int) -> bytes | None:
+    """Return the payload, byte for byte; None of a tombstone."""
+    found: bytes | None = tx.scalar(select(dead_letters.c.value).where(dead_letters.c.id == letter_id))
+    return found
+
+
+def find(tx: Connection, *, consumer: str | None, state: str | None, limit: int) -> list[DeadLetter]:
+    """Return up to `limit` letters, the newest first; of all consumers, or in all states, where None."""
+    statement = _select().order_by(dead_letters.c.id.desc()).limit(limit)
+    if consumer is not None:
+        statement = statement.where(dead_letters.c.consumer == consumer)
+    if state is not None:
+        statement = statement.where(dead_letters.c.state == state)
+    return [DeadLetter(*row) for row in tx.execute(statement)]
+
+
+def dead_ids(tx: Connection, consumer: str, *, after: int, limit: int) -> Sequence[int]:
+    """Return the ids above `after` of the consumer's letters that are dead, the oldest first."""
+    of_consumer = (dead_letters.c.consumer == consumer, dead_letters.c.state == "dead", dead_letters.c.id > after)
+    return tx.scalars(select(dead_letters.c.id).where(*of_consumer).order_by(dead_letters.c.id).limit(limit)).all()
+
+
+def count(tx: Connection, consumer: str) -> int:
+    """Return how many letters of the consumer wait for somebody's decision."""
+    dead = (dead_letters.c.consumer == consumer, dead_letters.c.state == "dead")
+    return tx.scalar(select(func.count()).select_from(dead_letters).where(*dead)) or 0
+
+
+def counts(tx: Connection) -> list[tuple[str, State, int]]:
+    """Return consumer, state and how many, of all that there are."""
+    of = (dead_letters.c.consumer, dead_letters.c.state)
+    found = tx.execute(select(*of, func.count()).group_by(*of).order_by(*of))
+    return [(consumer, state, letters) for consumer, state, letters in found]
+
+
+def _select() -> Select[Any]:
+    columns = [dead_letters.c[name] for name in DeadLetter._fields if name != "age"]
+    return select(*columns, (func.now() - dead_letters.c.created_at).label("age"))

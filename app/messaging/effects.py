@@ -87,6 +87,19 @@ SELECT id, %(token)s, 'answered', state, %(detail)s::jsonb FROM finished
 RETURNING effect_id
 """
 
+#: Only what may happen twice is ever sent again after it was refused: the caller names such a kind.
+AGAIN = """
+WITH again AS (
+    UPDATE effects
+       SET state = 'pending', first_sent_at = NULL, next_attempt_at = statement_timestamp(), response = NULL,
+           updated_at = statement_timestamp()
+     WHERE kind = %(kind)s AND subject = %(subject)s AND state = 'refused'
+    RETURNING id, state
+)
+INSERT INTO effect_history (effect_id, event, state) SELECT id, 'redriven', state FROM again
+RETURNING effect_id
+"""
+
 COUNT_BY_STATE = text("SELECT state, count(*) AS effects FROM effects GROUP BY state")
 
 
@@ -126,6 +139,14 @@ def finish(tx: Connection, effect: Effect, decision: Decision, *, asked: str, an
         },
     )
     return written.rowcount == 1
+
+
+def again(tx: Connection, *, kind: str, subject: str) -> bool:
+    """Let a refused effect be pending again, now; False, having changed nothing, when it is not refused.
+
+    `kind` must be one that may happen twice (`Kind.repeats_for`).
+    """
+    return tx.exec_driver_sql(AGAIN, {"kind": kind, "subject": subject}).rowcount == 1
 
 
 def count_by_state(tx: Connection) -> dict[str, int]:

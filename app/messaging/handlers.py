@@ -34,10 +34,33 @@ class Subscriber:
     aggregatetype: str = "payment"
     #: channels of those who find work after a batch was committed (app/messaging/hint.py)
     hints: tuple[str, ...] = ()
+    #: every type that the topic may carry, and any other is poison; None: whatever begins with `aggregatetype`
+    known: frozenset[str] | None = None
+    #: values of the header `ce_dataschema` that `work` understands; a message without one is always understood
+    dataschemas: frozenset[str] = frozenset()
+
+    def refuses(self, message: Message) -> str:
+        """Return why `message` must neither reach `work` nor be passed over; empty when it may."""
+        if "\0" in message.key or "\0" in message.type:
+            return "its key or type has a NUL character"
+        if not message.type.startswith(f"{self.aggregatetype}."):
+            return f"type {message.type!r} has no business on this topic, which is about {self.aggregatetype}"
+        if self.known is not None and message.type not in self.known:
+            return f"type {message.type!r} is unknown to this program: deploy one that knows it, then redrive"
+        schema = message.headers.get("ce_dataschema")
+        if schema is not None and schema not in self.dataschemas:
+            return f"dataschema {schema!r} is unknown to this program: deploy one that reads it, then redrive"
+        return ""
 
 
 def each(
-    name: str, handlers: Mapping[str, Handler], *, aggregatetype: str = "payment", hints: tuple[str, ...] = (OUTBOX,)
+    name: str,
+    handlers: Mapping[str, Handler],
+    *,
+    aggregatetype: str = "payment",
+    hints: tuple[str, ...] = (OUTBOX,),
+    known: frozenset[str] | None = None,
+    dataschemas: frozenset[str] = frozenset(),
 ) -> Subscriber:
     """Return the subscriber `name` that calls `handlers[type]` for each message."""
 
@@ -49,4 +72,4 @@ def each(
                 break
         return outcomes
 
-    return Subscriber(name, frozenset(handlers), work, aggregatetype, hints)
+    return Subscriber(name, frozenset(handlers), work, aggregatetype, hints, known, dataschemas)

@@ -87,7 +87,7 @@ class Hinter:
     @step("hint.notify")
     def _notify(self, statements: str) -> None:
         if self._session is None:
-            self._session = psycopg.connect(self._dsn, autocommit=True, connect_timeout=5, options=UNSYNCED)
+            self._session = psycopg.connect(self._dsn, autocommit=True, options=UNSYNCED)
         # libpq itself: a cursor's conveniences would cost the process's one interpreter lock ten times as long.
         result = self._session.pgconn.exec_(statements.encode())
         if result.status != ExecStatus.COMMAND_OK:

@@ -6,10 +6,13 @@ time. `NotSent` is said only when no connection was made (docs/design.md, "Effec
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any, Self
 
 import httpx
 
@@ -41,15 +44,70 @@ class Reply:
     complete: bool
 
 
-def client(*, connections: int, keep_alive: bool, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+@dataclass(slots=True)
+class _Pool:
+    """A pool of connections, and how many calls are under way in it."""
+
+    http: httpx.AsyncClient
+    calls: int = 0
+
+
+class Client:
+    """Lends a pool of connections, and replaces it once a call was cut off in it.
+
+    A call that is cut off just when it is given a connection leaves that one in httpcore's pool (1.0.9), in
+    nobody's hands and never to be used again. A slow hour would use all of them up, and no call would go out
+    any more until the process is started anew.
+    """
+
+    def __init__(self, open_http: Callable[[], httpx.AsyncClient]) -> None:
+        self._open_http = open_http
+        self._pool = _Pool(open_http())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._pool.http.aclose()
+
+    def build_request(self, method: str, url: httpx.URL | str, **more: Any) -> httpx.Request:
+        """Return a request with the client's own headers; `more` as httpx has it."""
+        return self._pool.http.build_request(method, url, **more)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Lend what makes one call."""
+        pool = self._pool
+        pool.calls += 1
+        try:
+            yield pool.http
+        except (asyncio.CancelledError, httpx.PoolTimeout):
+            if self._pool is pool:
+                self._pool = _Pool(self._open_http())
+            raise
+        finally:
+            pool.calls -= 1
+            if self._pool is not pool and not pool.calls:
+                await pool.http.aclose()
+
+
+def client(*, connections: int, keep_alive: bool, tls: ssl.SSLContext | None = None) -> Client:
     """Return a client that neither repeats, redirects, asks a proxy nor reads .netrc, and keeps no cookie."""
+    return Client(partial(_open, connections=connections, keep_alive=keep_alive, tls=tls or _system_roots()))
+
+
+def _open(*, connections: int, keep_alive: bool, tls: ssl.SSLContext) -> httpx.AsyncClient:
     limits = httpx.Limits(
         max_connections=connections,
         max_keepalive_connections=connections if keep_alive else 0,
         keepalive_expiry=KEEP_ALIVE_S,
     )
     return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(retries=0, limits=limits, verify=tls or _system_roots(), trust_env=False),
+        transport=httpx.AsyncHTTPTransport(retries=0, limits=limits, verify=tls, trust_env=False),
         follow_redirects=False,
         trust_env=False,
         # no compression: what we count is what arrives
@@ -65,26 +123,25 @@ def _system_roots() -> ssl.SSLContext:
 
 @step("http.call")
 async def call_once(
-    http: httpx.AsyncClient, request: httpx.Request, *, limit_s: float, body_bytes_max: int
+    client: Client, request: httpx.Request, *, limit_s: float, body_bytes_max: int
 ) -> Reply | NotSent | NoAnswer:
     """Send `request` once, within `limit_s` seconds, and read at most `body_bytes_max` bytes of the answer's body."""
     connect_s = limit_s * _CONNECT_SHARE
     request.extensions["timeout"] = {"connect": connect_s, "pool": connect_s, "read": limit_s, "write": limit_s}
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(limit_s), client.lent() as http:
             response = await http.send(request, stream=True)
             try:
                 body, complete = await _read(response, body_bytes_max)
             finally:
                 await response.aclose()
+                http.cookies.clear()
     except _NO_CONNECTION as error:
         return NotSent(type(error).__name__)
     except TimeoutError:
         return NoAnswer("time limit")
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         return NoAnswer(type(error).__name__)
-    finally:
-        http.cookies.clear()
     return Reply(response.status_code, response.headers, body, complete)
 
 

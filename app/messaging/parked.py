@@ -24,10 +24,13 @@ class Parked(NamedTuple):
     attempts: int
 
 
+# One array, whatever the number of keys: IN (…) is compiled, parsed and planned anew for each number.
+WAITING = "SELECT DISTINCT key FROM parked WHERE consumer = %(consumer)s AND key <> '' AND key = ANY (%(keys)s::text[])"
+
+
 def waiting(tx: Connection, consumer: str, keys: Collection[str]) -> set[str]:
     """Return those of `keys` that have a message waiting. A message without a key waits for nobody."""
-    found = select(parked.c.key).where(parked.c.consumer == consumer, parked.c.key.in_(set(keys) - {""}))
-    return set(tx.scalars(found.distinct()))
+    return set(tx.exec_driver_sql(WAITING, {"consumer": consumer, "keys": list(keys)}).scalars())
 
 
 def park(
@@ -42,7 +45,10 @@ def park(
     delay: timedelta,
     attempts: int,
 ) -> None:
-    """Put a message behind all that wait under its key; due after `delay` on the database's clock."""
+    """Put a message behind all that wait under its key; due after `delay` on the database's clock.
+
+    It must not wait already: a consumer's message id is unique here.
+    """
     tx.execute(
         insert(parked).values(
             consumer=consumer,
@@ -105,7 +111,12 @@ def remove(tx: Connection, position: int) -> None:
     tx.execute(delete(parked).where(parked.c.position == position))
 
 
-def count(tx: Connection, consumer: str | None = None) -> int:
-    """Return how many messages wait, for one consumer or for all."""
-    of_one = [parked.c.consumer == consumer] if consumer is not None else []
-    return tx.scalar(select(func.count()).select_from(parked).where(*of_one)) or 0
+def count(tx: Connection, consumer: str) -> int:
+    """Return how many messages of the consumer wait."""
+    return tx.scalar(select(func.count()).select_from(parked).where(parked.c.consumer == consumer)) or 0
+
+
+def oldest(tx: Connection) -> dict[str, tuple[int, timedelta]]:
+    """Return consumer -> how many messages wait, and since how long the oldest of them does."""
+    found = select(parked.c.consumer, func.count(), func.now() - func.min(parked.c.created_at))
+    return {name: (count, age) for name, count, age in tx.execute(found.group_by(parked.c.consumer))}

@@ -54,8 +54,9 @@ class WebhookKind:
         return None
 
     def settle(self, tx: Connection, effect: Effect, answer: Definite) -> None:
-        """Keep what nobody took as a dead letter; nothing is to be done for the rest."""
+        """Keep what nobody took as a dead letter, and settle one that was redriven and is taken now."""
         if isinstance(answer, Succeeded):
+            dead_letters.done(tx, consumer=CONSUMER, message_id=effect.subject)
             return
         log.warning("webhook_given_up", webhook_id=effect.subject, tenant=effect.tenant, code=answer.code)
         dead_letters.add(

@@ -1,4 +1,4 @@
-"""Keep an engaged brake where every member of its group sees it, and count how often a dead letter was redriven."""
+"""Keep an engaged brake where every member of its group sees it, and tell how redriven dead letters ended."""
 
 from alembic import op
 
@@ -15,3 +15,8 @@ def upgrade() -> None:
         )
     """)
     op.execute("ALTER TABLE dead_letters ADD COLUMN redrives smallint NOT NULL DEFAULT 0")
+    op.execute("""
+        ALTER TABLE dead_letters
+              DROP CONSTRAINT dead_letters_state_check,
+              ADD CONSTRAINT dead_letters_state_check CHECK (state IN ('dead', 'redriven', 'done', 'discarded'))
+    """)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from paidonce.app.clock import SystemClock, new_id
 from paidonce.app.db import engine
 from paidonce.app.errors import SchemaVersionError
-from paidonce.app.messaging import dead_letters, effects, outbox, partitions
+from paidonce.app.messaging import brakes, dead_letters, effects, outbox, parked, partitions
 from paidonce.app.messaging.envelope import Event
 from paidonce.app.settings import Settings
 from paidonce.devstack.kafka import Kafka
@@ -90,10 +90,34 @@ def test_effects_and_dead_letters_are_counted(settings: Settings, bind: Engine) 
         for number in range(3):
             effects.create(tx, kind="charge", subject=f"payment-{number}", tenant="acme", request=b"{}")
         dead_letters.add(tx, consumer="ledger", message_id="1", key=None, envelope={}, value=None, reason="poison")
+        letter = {"consumer": "mine", "key": None, "envelope": {}, "value": None, "reason": "poison"}
+        for number in range(2):
+            dead_letters.add(tx, message_id=str(number), **letter)
+        dead_letters.discarded(tx, dead_letters.find(tx, consumer="mine", state=None, limit=1)[0].id)
     bind.dispose()
     found = status.read(settings)
     assert found.effects == {"pending": 3}
-    assert found.dead_letters == 1
+    counted = [(one.consumer, one.state, one.count) for one in found.dead_letters]
+    assert counted == [("ledger", "dead", 1), ("mine", "dead", 1), ("mine", "discarded", 1)]
+
+
+def test_who_stands_still_and_who_waits_is_told_of_consumers_of_ones_own_too(
+    settings: Settings, bind: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with bind.begin() as tx:
+        brakes.engage(tx, "mine", "most was poison")
+        waits = {"envelope": {}, "value": b"", "reason": "later", "delay": timedelta(hours=1), "attempts": 1}
+        parked.park(tx, consumer="ledger", message_id="1", key="k", **waits)
+        tx.exec_driver_sql("UPDATE parked SET created_at = now() - interval '90 seconds'")
+    bind.dispose()
+    found = {one.name: one for one in status.read(settings).consumers}
+    assert set(found) == {"charges", "ledger", "mine", "notifications"}
+    assert {name: one.brake for name, one in found.items() if one.brake} == {"mine": "most was poison"}
+    assert {name: one.parked for name, one in found.items() if one.parked} == {"ledger": 1}
+    assert found["charges"].parked_oldest_s is None
+    assert 90 <= found["ledger"].parked_oldest_s < 150
+    status.main(settings, as_json=False)
+    assert "mine stands still: most was poison; paidonce brake release mine" in capsys.readouterr().out
 
 
 def test_without_kafka_the_rest_is_still_told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

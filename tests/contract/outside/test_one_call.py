@@ -105,6 +105,42 @@ async def test_no_free_connection_is_not_sent(raw_server) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("keep_alive", [True, False])
+async def test_calls_that_are_cut_off_at_any_moment_use_up_no_connection(raw_server, keep_alive: bool) -> None:
+    """The library forgets a connection that it gave to a call which was cut off right then, and never frees it."""
+    server = await raw_server(lambda _: CREATED)
+    async with http_call.client(connections=2, keep_alive=keep_alive) as client:
+
+        async def call(limit_s: float):
+            request = client.build_request("POST", server.url, content=REQUEST)
+            return await http_call.call_once(client, request, limit_s=limit_s, body_bytes_max=1000)
+
+        for limit_s in (0, 0, 0.001, 0.002, 0, 0.005, 0):
+            await asyncio.gather(*(call(limit_s) for _ in range(4)))
+        found = [await call(5) for _ in range(4)]
+    assert [type(one) for one in found] == [http_call.Reply] * 4
+
+
+async def test_a_call_under_way_ends_well_although_another_was_cut_off(raw_server) -> None:
+    server = await raw_server(lambda _: CREATED, gated=True)
+    async with http_call.client(connections=2, keep_alive=True) as client:
+
+        async def call(limit_s: float):
+            request = client.build_request("POST", server.url, content=REQUEST)
+            return await http_call.call_once(client, request, limit_s=limit_s, body_bytes_max=1000)
+
+        first = asyncio.create_task(call(5))
+        async with asyncio.timeout(5):
+            while not server.requests:
+                await asyncio.sleep(0)
+        lent = client._pool.http
+        assert await call(0) == NoAnswer("time limit")
+        assert client._pool.http is not lent
+        server.gate.set()
+        assert isinstance(await first, http_call.Reply)
+        assert lent.is_closed, "nobody uses the replaced connections any more"
+
+
 async def test_a_port_that_speaks_no_tls_is_not_sent(raw_server) -> None:
     server = await raw_server(lambda _: b"close")
     async with http_call.client(connections=1, keep_alive=True) as client:

@@ -160,7 +160,7 @@ def _record_connections(delivery: Delivery) -> list[tuple[str, int]]:
             asked_for.append((host, port))
             raise httpcore.ConnectError("nowhere")
 
-    delivery._http._transport._pool._network_backend = Nowhere()
+    delivery._http._pool.http._transport._pool._network_backend = Nowhere()
     return asked_for
 
 

@@ -1,8 +1,15 @@
 """A consumer of its own group on a topic of its own, whose handler writes one row for each message it does."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
 from time import monotonic
 from uuid import uuid4
 
@@ -18,6 +25,7 @@ from paidonce.app.messaging.envelope import Event, Message, encode
 from paidonce.app.messaging.handlers import Handler, Subscriber, each
 from paidonce.app.messaging.outcomes import Done, Outcome
 from paidonce.app.settings import Settings
+from paidonce.devstack.waiting import until
 from paidonce.workers.consumer_member import Member, is_transient
 
 PARTITIONS = 3
@@ -33,6 +41,31 @@ def work_on(tx: Connection, message: Message) -> Outcome:
     return Done()
 
 
+class Threads:
+    """Members that run side by side, as processes do."""
+
+    def __init__(self, *members):
+        self.stopped, self.errors = Flag(), []
+        self.threads = [Thread(target=self._run, args=[member], daemon=True) for member in members]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, member):
+        while not self.stopped.is_set():
+            try:
+                member.run_once()
+            except Exception as error:
+                if not is_transient(error):
+                    self.errors.append(error)
+                    raise
+
+    def stop(self):
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(timeout=20)
+        assert self.errors == []
+
+
 @dataclass
 class Rig:
     settings: Settings
@@ -41,6 +74,7 @@ class Rig:
     admin: KafkaAdminClient
     name: str = field(default_factory=lambda: f"test-{uuid4().hex[:8]}")
     members: list[Member] = field(default_factory=list)
+    threads: list[Threads] = field(default_factory=list)
 
     def event(self, key: str = "k") -> Event:
         return Event(new_id(), "payment", key, "payment.captured", 1, b"{}")
@@ -64,7 +98,7 @@ class Rig:
 
     def leave(self, member: Member) -> None:
         self.members.remove(member)
-        member.source.close()
+        member.close()
 
     def abandon(self, member: Member) -> None:
         """Leave as a killed process does: nothing is given back."""
@@ -73,15 +107,25 @@ class Rig:
 
     def run(self, *members: Member, until: Callable[[], bool]) -> None:
         """Pass through the members until it is so; disturbances are tried again as the runner does."""
-        deadline = monotonic() + BOUND_S
+        deadline, disturbed = monotonic() + BOUND_S, []
         while not until():
-            assert monotonic() < deadline, f"not within {BOUND_S} s"
+            assert monotonic() < deadline, f"not within {BOUND_S} s; disturbed by {disturbed[-5:]}"
             for member in members:
                 try:
                     member.run_once()
                 except Exception as error:
                     if not is_transient(error):
                         raise
+                    disturbed.append(repr(error))
+
+    def side_by_side(self, *members: Member) -> Threads:
+        """Let the members run in threads of their own until `stop()`, or the test's end."""
+        self.threads.append(Threads(*members))
+        return self.threads[-1]
+
+    def until(self, is_so: Callable[[], bool]) -> None:
+        """Look until it is so."""
+        until(is_so, within_s=BOUND_S, what="what the test waits for")
 
     def pass_through(self, member: Member) -> None:
         """Pass through the member until it raises."""
@@ -141,6 +185,32 @@ def rig(settings: Settings, producer: KafkaProducer, admin: KafkaAdminClient) ->
         tx.execute(text("CREATE TABLE worked (position bigserial, message_id text, key text)"))
     made = Rig(settings, bind, producer, admin)
     yield made
+    for together in made.threads:
+        together.stop()
     for member in list(made.members):
         made.leave(member)
     bind.dispose()
+
+
+@pytest.fixture
+def start(rig, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
+    running = []
+
+    def begin(killer: str = "", **changed: object) -> subprocess.Popen:
+        settings = rig.settings.model_copy(update=changed)
+        named = {f"PAIDONCE_{name.upper()}": str(value) for name, value in settings if value is not None}
+        named["PAIDONCE_DSN"] = settings.dsn.get_secret_value()
+        named["PAIDONCE_PROVIDER_SECRET"] = settings.provider_secret.get_secret_value()
+        script = Path(__file__).with_name("a_consumer.py")
+        argv = [sys.executable, str(script), rig.name, killer]
+        with (tmp_path / f"{len(running)}.log").open("w+") as log:
+            process = subprocess.Popen(argv, env=os.environ | named, stdout=log, stderr=subprocess.STDOUT)
+        process.log = Path(log.name)
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.wait()

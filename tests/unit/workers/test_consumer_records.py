@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paidonce.app.messaging.handlers import each
 from paidonce.workers.consumer_records import envelope, read, restore
 
+PAYMENTS = each("test", {})
 BYTES = st.none() | st.binary(max_size=40) | st.sampled_from([b"", b"payment.captured", b"id-1", b"\0", b"\xff"])
 NAMES = st.sampled_from(["message-id", "Message-Id", "ce_type", "x"]) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=12
@@ -27,7 +29,7 @@ class Given:
 
 @given(st.builds(Given, BYTES, BYTES, st.lists(st.tuples(NAMES, BYTES), max_size=5)))
 def test_anything_is_a_message_or_has_a_fault_and_an_id(record) -> None:
-    arrival = read(record, "payment")
+    arrival = read(record, PAYMENTS)
     assert (arrival.message is None) == bool(arrival.fault)
     assert 0 < len(arrival.message_id) <= 255
     kept = json.dumps(envelope(arrival))
@@ -38,15 +40,15 @@ def test_anything_is_a_message_or_has_a_fault_and_an_id(record) -> None:
 
 
 def test_a_record_with_an_id_keeps_it_whatever_else_is_wrong() -> None:
-    arrival = read(Given(b"k", None, [("message-id", b"id-1")]), "payment")
+    arrival = read(Given(b"k", None, [("message-id", b"id-1")]), PAYMENTS)
     assert (arrival.message_id, envelope(arrival)["synthetic_id"]) == ("id-1", False)
 
 
 def test_a_record_without_an_id_is_named_by_its_place_and_marked() -> None:
-    arrival = read(Given(b"k", b"{}"), "payment")
+    arrival = read(Given(b"k", b"{}"), PAYMENTS)
     assert (arrival.message_id, envelope(arrival)["synthetic_id"]) == ("record:payments:2:7@1234", True)
 
 
 def test_a_type_of_another_aggregate_has_no_business_here() -> None:
     headers = [("message-id", b"id-1"), ("ce_type", b"paymentish.captured")]
-    assert "no business" in read(Given(b"k", b"{}", headers), "payment").fault
+    assert "no business" in read(Given(b"k", b"{}", headers), PAYMENTS).fault
