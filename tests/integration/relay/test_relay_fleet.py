@@ -96,6 +96,7 @@ def test_more_relays_than_shards(lasting: Any) -> None:
     lasting.check_exactly_once()
 
 
+@pytest.mark.slow
 def test_a_handover_while_the_broker_is_silent_sends_nothing_twice(lasting: Any, frozen: Callable[[], None]) -> None:
     """A window is under way when the broker stops answering, and the relay is told to go."""
     first = lasting.start()

@@ -14,6 +14,7 @@ def address(netloc: str) -> tuple[str, int]:
     return host, int(port)
 
 
+@pytest.mark.slow
 def test_before_kafka(
     fleet: Any, way: Callable[[int, tuple[str, int]], Any], metrics: Callable[[int], dict[str, float]]
 ) -> None:
