@@ -24,7 +24,8 @@ def holders(rig) -> list:
     return rig.column("SELECT DISTINCT holder FROM starts WHERE holder IS NOT NULL")
 
 
-@pytest.mark.parametrize("when", ["stop", pytest.param("between", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["stop", "between"])
 def test_a_member_that_was_stopped_past_its_session_finishes_nothing(rig, start, when) -> None:
     """Stopped in its transaction, what it did is undone; stopped after it, its offsets are refused."""
     sent = [rig.event(str(n)) for n in range(20)]
