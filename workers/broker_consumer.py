@@ -6,11 +6,12 @@ cooperative (KIP-429): partitions that stay are not interrupted.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from time import monotonic
 
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CorruptRecordError, KafkaError
+from kafka.errors import CorruptRecordError, KafkaError, RebalanceInProgressError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from paidonce.app.settings import Settings
@@ -32,6 +33,10 @@ class TopicMissingError(Exception):
     """The topic does not exist yet."""
 
 
+class NotMemberError(BrokerAwayError):
+    """We are not in the group, or not in what it has become: poll, and it should be so again."""
+
+
 class UnreadableRecordError(Exception):
     """The client cannot take a record apart: it is broken on disk, or has a header whose name is not UTF-8.
 
@@ -46,18 +51,24 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
         self, settings: Settings, *, group: str, topic: str, give_back: Callable[[Collection[int]], None]
     ) -> None:
         """Connect; `give_back(partitions)` is called on the client's own thread before partitions leave us."""
-        self._topic = topic
+        self._settings, self._group, self._topic = settings, group, topic
         self._give_back = give_back
         self._generation: object = None
+        #: since when others contradict what this member believes of the group; None: nobody does
+        self._doubted_since: float | None = None
         #: partitions that came to us and that nobody has taken note of yet
         self.arrived: set[int] = set()
         #: changes of the group that we saw so far
         self.rebalances = 0
+        self._consumer = self._connect()
+
+    def _connect(self) -> KafkaConsumer:
+        settings = self._settings
         session_ms = int(settings.consumer_session_s * 1000)
-        self._consumer = KafkaConsumer(
+        return KafkaConsumer(
             bootstrap_servers=bootstrap(settings),
-            group_id=group,
-            client_id=group,
+            group_id=self._group,
+            client_id=self._group,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -76,9 +87,25 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
         Raises:
             TopicMissingError: there is no such topic yet.
         """
+        # In this order: of partitions that it learnt before it subscribed, kafka-python 3.0.12 sees none when it makes
+        # its first assignment, joins again at once, and hangs where that outlasts a poll.
+        self._consumer.subscribe([self._topic], listener=self)
         if not self._consumer.partitions_for_topic(self._topic):
             raise TopicMissingError(f"topic {self._topic} does not exist yet: the relay makes it at its first start")
-        self._consumer.subscribe([self._topic], listener=self)
+
+    def doubt(self) -> None:
+        """Note that our place in the group is not what we believe; after a session of that, begin as a newcomer.
+
+        The client can lose its place for good: it sends no heartbeats, and no poll makes it join again.
+        """
+        self._doubted_since = self._doubted_since or monotonic()
+        if monotonic() < self._doubted_since + self._settings.consumer_session_s:
+            return
+        structlog.get_logger().warning("left and joining the group anew", group=self._group)
+        self.close()
+        self._consumer, self._doubted_since = self._connect(), None
+        self.arrived.clear()
+        self.subscribe()
 
     def poll(self, timeout_s: float, *, most: int | None = None) -> Sequence[Record]:
         """Return the next records, in order within each partition; empty after `timeout_s` without any.
@@ -126,12 +153,16 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
 
         Raises:
             BrokerAwayError: it was not committed, or nobody knows; the batch may come again.
+            NotMemberError: it was not, because we are joining the group, as far as the client knows.
         """
         named = {TopicPartition(self._topic, one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
         try:
             self._consumer.commit(named, timeout_ms=self._consumer.config["session_timeout_ms"])
+        except RebalanceInProgressError as error:
+            raise NotMemberError(f"commit of offsets: {error!r}") from error
         except KafkaError as error:
             raise BrokerAwayError(f"commit of offsets: {error!r}") from error
+        self._doubted_since = None
 
     def lag(self) -> dict[int, int]:
         """Return partition -> records behind its end, as far as a fetch has told; asks nobody."""

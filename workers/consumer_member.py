@@ -22,7 +22,7 @@ from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 from paidonce.workers import retention
 from paidonce.workers.broker import BrokerAwayError
-from paidonce.workers.broker_consumer import Source, TopicMissingError
+from paidonce.workers.broker_consumer import NotMemberError, Source, TopicMissingError
 from paidonce.workers.broker_topic import keeps
 from paidonce.workers.consumer_batch import ApartError, apart, together
 from paidonce.workers.consumer_brake import Brake, BrakedError
@@ -127,8 +127,10 @@ class Member:
             if self.source.arrived:
                 self.take()
             return worked + self.work(records)
-        except Exception:
+        except Exception as error:
             self.rewind(records)
+            if isinstance(error, NotMemberError | PartitionsGoneError):
+                self.source.doubt()
             raise
 
     def take(self) -> None:

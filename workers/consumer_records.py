@@ -6,8 +6,7 @@ the two: that is how parked messages and dead letters come back.
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from paidonce.app.messaging.envelope import MalformedMessageError, Message, decode
 from paidonce.app.messaging.handlers import Subscriber
@@ -48,8 +47,7 @@ class Record(Protocol):
         """The envelope."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A record as the consumer works on it: it has a message, or a fault that says why not."""
 
     record: Record

@@ -7,7 +7,7 @@ protocol binding 1.0.2, section 3.2).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -59,8 +59,7 @@ class Event:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message as a consumer gets it, with where it was on the topic."""
 
     message_id: str

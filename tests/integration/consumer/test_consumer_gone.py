@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from kafka.coordinator.base import MemberState
 
 from paidonce.app import db
 from paidonce.app.clock import new_id
@@ -95,6 +96,20 @@ def test_no_work_is_finished_when_the_group_has_gone_on_without_us(rig) -> None:
     assert rig.committed() is None
     rig.run(member, until=lambda: rig.committed() == 1)
     assert len(rig.worked()) == 1
+
+
+def test_a_client_that_hangs_in_a_rebalance_is_replaced_after_a_session(rig) -> None:
+    """As kafka-python does when a poll ends while it joins: it sends no heartbeats, commits nothing, never joins."""
+    member = rig.member(consumer_session_s=1.0)
+    rig.send([rig.event("1")])
+    rig.run(member, until=lambda: rig.committed() == 1)
+    coordinator = member.source._consumer._coordinator
+    coordinator.state, coordinator._heartbeat_enabled = MemberState.REBALANCING, False
+    sent = [rig.event(str(n)) for n in range(5)]
+    rig.send(sent)
+    rig.run(member, until=lambda: rig.committed() == 6)
+    assert member.source._consumer._coordinator is not coordinator
+    assert rig.worked()[1:] == [str(one.id) for one in sent], "what was done meanwhile was absorbed"
 
 
 @pytest.mark.slow
