@@ -26,8 +26,9 @@ from paidonce.devstack.waiting import until
 
 #: Events a second -> seconds. At 5 a second a minute gives 300 delays: their p99 is the fourth largest.
 LOADS = {500: 20.0, 5: 60.0}
-#: Seconds before each, in which Java compiles and whatever was asleep wakes up; its delays do not count.
-WARM_S = 10.0
+#: Seconds before each, whose delays do not count: Java compiles, which takes some thousand transactions (a fresh
+#: broker takes twice as long for one), and whatever was asleep wakes up.
+WARM_S = {500: 40.0, 5: 10.0}
 #: Seconds of idling.
 IDLE_S = 60.0
 CONNECTIONS = 4
@@ -119,13 +120,14 @@ def _found(terms: Terms, grounds: Grounds, name: str, publishing: Publishing) ->
 
 
 def _delays(grounds: Grounds, dsn: str, topic: str, rate: int, seconds: float) -> Delays:
-    events, warm = round(rate * (seconds + WARM_S)), round(rate * WARM_S)
+    warm_s = WARM_S[rate]
+    events, warm = round(rate * (seconds + warm_s)), round(rate * warm_s)
     ready = grounds.run.folder / f"{topic}-{rate}"
     reading = {
         "bootstrap": grounds.kafka.bootstrap,
         "topic": topic,
         "events": events,
-        "within_s": seconds + WARM_S + LATE_S,
+        "within_s": seconds + warm_s + LATE_S,
         "ready": str(ready),
     }
     reader = children.program(grounds.run, "paidonce.bench.reader", reading)
@@ -133,7 +135,7 @@ def _delays(grounds: Grounds, dsn: str, topic: str, rate: int, seconds: float) -
     until(partial(_is_there, reader, ready), within_s=children.START_S, what=what)
     writing = {"dsn": dsn, "rate": rate, "events": events, "connections": min(CONNECTIONS, rate)}
     writer = children.program(grounds.run, "paidonce.bench.writer", writing)
-    within_s = seconds + WARM_S + 2 * LATE_S
+    within_s = seconds + warm_s + 2 * LATE_S
     written = children.result(writer, within_s=within_s)
     return delays_of(written, children.result(reader, within_s=within_s)["read"], warm)
 

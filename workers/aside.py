@@ -6,7 +6,7 @@ neither the process's exit nor the renewal of its leases (docs/design.md, "Relay
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -25,12 +25,19 @@ class LeftBehindError(PaidonceError):
 class Call(Generic[Result]):
     """A call under way, on a thread that nobody has to wait for."""
 
-    def __init__(self, function: Callable[..., Result], *arguments: Any) -> None:
-        """Begin `function(*arguments)`."""
+    def __init__(self, function: Callable[..., Result], *arguments: Any, over: Event | None = None) -> None:
+        """Begin `function(*arguments)`; `over` is set when it has ended."""
         self._name = getattr(function, "__name__", repr(function))
         self._began_at = monotonic()
         self._future: Future[Result] = Future()
+        if over is not None:
+            self._future.add_done_callback(lambda _: over.set())
         Thread(target=_run, args=(self._future, function, arguments), name="aside", daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `result` would not wait."""
+        return self._future.done()
 
     def result(self, *, limit_s: float, meanwhile: Callable[[], object]) -> Result:
         """Return what the call returns, or raise what it raises.

@@ -17,6 +17,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 from paidonce.workers.broker import BrokerAwayError, bootstrap
+from paidonce.workers.broker_selector import Selector
 from paidonce.workers.consumer_records import Record
 
 #: Heartbeats of one session: two may be lost.
@@ -79,6 +80,7 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
             max_poll_records=settings.consumer_batch,
             max_partition_fetch_bytes=max(FETCH_BYTES_LEAST, settings.consumer_batch * EVENT_BYTES),
             metrics_enabled=False,
+            selector=Selector,
         )
 
     def subscribe(self) -> None:

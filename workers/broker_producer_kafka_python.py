@@ -27,6 +27,7 @@ from paidonce.workers.broker import (
 )
 from paidonce.workers.broker_marks import Mark, place
 from paidonce.workers.broker_producer import Record, TooLargeError
+from paidonce.workers.broker_selector import Selector
 
 #: A stop does not wait longer for a producer that cannot finish.
 CLOSE_S = 0.5
@@ -60,6 +61,7 @@ class KafkaPython:
                 client_id=transactional_id(settings, shard),
                 transactional_id=transactional_id(settings, shard),
                 kafka_client=self._client,
+                selector=Selector,
                 # Said explicitly: conflicting options would switch it off silently.
                 enable_idempotence=True,
                 acks="all",

@@ -7,7 +7,7 @@ failure at or after a commit that began, it is thrown away and asked for anew (d
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -31,11 +31,20 @@ Result = TypeVar("Result")
 IDLE_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Begun(Generic[Result]):
+    """A function under way where it can be left behind."""
+
+    call: aside.Call[Result]
+    #: waits for the function's result, and keeps every lease meanwhile
+    result: Callable[[], Result]
+
+
 class Begin(Protocol):
     """Begins a function where it can be left behind."""
 
-    def __call__(self, function: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
-        """Return what waits for the function's result, and keeps every lease meanwhile."""
+    def __call__(self, function: Callable[..., Result], *arguments: Any) -> Begun[Result]:
+        """Return it, under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class UnderWay:
 
     window: Window
     events: int
-    wait: Callable[[], None]
+    publishing: Begun[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +89,18 @@ class Shard:
         self._active_at = clock.monotonic()
         self._marked = 0
 
-    def begin(self, session: Session) -> bool:
-        """Begin to publish the next window; tell whether there is one.
+    @property
+    def is_publishing(self) -> bool:
+        """Whether a window is under way."""
+        return self._under_way is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `finish` would not wait."""
+        return self._under_way is None or self._under_way.publishing.call.is_over
+
+    def begin(self, session: Session) -> None:
+        """Begin to publish the next window, if there is one.
 
         Raises:
             LeaseLostError: another relay owns the shard.
@@ -94,19 +113,18 @@ class Shard:
         found = self._next_window(session, ahead)
         if found is None:
             self._rest(session)
-            return False
+            return
         window, events = found
         records = ahead.records if ahead is not None else self._records(events)
         publisher = self._publisher
         assert publisher is not None
         mark = Mark(window.number, window.identity, self._routes.ids)
         self._under_way = UnderWay(window, len(events), self._begin(publisher.publish, records, mark))
-        return True
 
     def read_ahead(self, session: Session) -> None:
         """While Kafka takes a window, read the next part of its span: recorded it is only afterwards (S6)."""
         window = self._under_way.window if self._under_way else None
-        if window is None or window is not self._newest or window.ends_span:
+        if window is None or window is not self._newest or window.ends_span or self._ahead is not None:
             return
         if self._span_end == spans.POSITION_MAX:
             self._span_end = windows.end_of_span(session, window)
@@ -127,7 +145,7 @@ class Shard:
             return 0
         window = under_way.window
         try:
-            under_way.wait()
+            under_way.publishing.result()
         except AbortedError:
             self._count(window, "aborted")
             raise
@@ -166,12 +184,12 @@ class Shard:
     def _recover(self, session: Session) -> None:
         """Find out what was published; in this order, or a stale owner's last window looks like Kafka ahead."""
         leases.renew(session, self.lease, for_s=self._settings.relay_lease_s)
-        self._begin(self._ensure_mark_topic)()
-        self._publisher = self._begin(Publisher, self._settings, self.number)()
-        self._begin(self._publisher.fence)()
+        self._begin(self._ensure_mark_topic).result()
+        self._publisher = self._begin(Publisher, self._settings, self.number).result()
+        self._begin(self._publisher.fence).result()
         self._end_open(session)
-        mark = self._begin(self._read_mark)()
-        self._begin(self._routes.learn, {self._settings.topic, *(mark.topics if mark else ())})()
+        mark = self._begin(self._read_mark).result()
+        self._begin(self._routes.learn, {self._settings.topic, *(mark.topics if mark else ())}).result()
         newest = windows.newest(session, self.number)
         relay_session.check_clock(session, newest)
         decision = self._decide(session, mark, newest)
@@ -184,12 +202,12 @@ class Shard:
         self._tell(decision)
 
     def _end_open(self, session: Session) -> None:
-        found = self._begin(relay_open.find, self._settings, self.number, self._routes.used())()
+        found = self._begin(relay_open.find, self._settings, self.number, self._routes.used()).result()
         if found:
             in_doubt = any(one.is_of_marks for one in found)
-            mark = None if in_doubt else self._begin(self._read_mark)()
+            mark = None if in_doubt else self._begin(self._read_mark).result()
             is_published = partial(relay_open.is_published, session, self.number, mark)
-            self._begin(relay_open.end, self._settings, self.number, found, is_published)()
+            self._begin(relay_open.end, self._settings, self.number, found, is_published).result()
 
     def _ensure_mark_topic(self) -> None:
         with Topics(self._settings) as topics:
@@ -255,7 +273,7 @@ class Shard:
     def _records(self, events: list[Stored]) -> list[Record]:
         missing = self._routes.missing(events)
         if missing:
-            self._begin(self._routes.learn, missing)()
+            self._begin(self._routes.learn, missing).result()
         return self._routes.records(events)
 
     def _rest(self, session: Session) -> None:

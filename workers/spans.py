@@ -12,6 +12,8 @@ from paidonce.workers.stored import Part, Stored, cut
 
 #: The largest bigint: no position lies beyond, so it ends a span.
 POSITION_MAX = 2**63 - 1
+#: Events of a span that is read at once: 40 ms of 5,000 a second.
+SMALL_EVENTS = 200
 #: No bound on the bytes of a part.
 BYTES_MAX = 2**62
 
@@ -40,6 +42,15 @@ ROW = f"""
     SELECT position, id::text, aggregatetype, aggregateid, type, sequence, payload, headers::text,
            to_json(created_at)::text, {SIZE}
 """
+#: The present, and the span up to it if it is small: one statement instead of two for what a steady load brings.
+#: What it costs a large one is bounded: it looks at a few rows, and sends no more bytes than fit into a window.
+SMALL = f"""
+    {ROW}, found, pg_current_snapshot()::text
+      FROM (SELECT *, count(*) OVER () AS found, row_number() OVER span AS nth, sum({SIZE}) OVER span AS bytes
+              FROM (SELECT * FROM {TO_PRESENT} LIMIT %(small)s + 1) AS few
+            WINDOW span AS (ORDER BY position ROWS UNBOUNDED PRECEDING)) AS part
+     WHERE nth = 1 OR bytes <= %(bytes_max)s ORDER BY position
+"""  # noqa: S608  our own text
 #: The present, and whether the span up to it fits into one window: reads at most one row more than that.
 PRESENT = f"""
     SELECT pg_current_snapshot()::text, count(*), coalesce(sum(size), 0)::bigint
@@ -88,15 +99,17 @@ class Span:
 
 def present(session: Session, shard: int, s1: str, *, events_max: int, bytes_max: int) -> tuple[Span, Part]:
     """Return the span from `s1` to now, and what of it fits into one window."""
-    row = _one(session, PRESENT, _until_now(shard, s1) | {"events_max": events_max})
+    since, limits = _until_now(shard, s1), {"events_max": events_max, "bytes_max": bytes_max}
+    found = _small(session, since, **limits)
+    if found is not None:
+        return found
+    row = _one(session, PRESENT, since | limits)
     span = Span(shard, s1, row[0])
-    if not row[1]:
-        return span, Part([], is_last=True)
     if row[1] <= events_max and row[2] <= bytes_max:
         return span, Part(whole(session, span), is_last=True)
     # Else the search would begin at the oldest retained row; any bound below the first gives the same part.
     near = replace(span, lo=_one(session, FIRST, span.parameters())[0] - 1)
-    return span, part(session, near, events_max=events_max, bytes_max=bytes_max)
+    return span, part(session, near, **limits)
 
 
 def part(session: Session, span: Span, *, events_max: int, bytes_max: int = BYTES_MAX) -> Part:
@@ -125,6 +138,17 @@ def count_rest(session: Session, span: Span, *, most: int) -> tuple[int, float]:
     """Return the same of what is left of a span."""
     number, age_s = _one(session, COUNT_REST, span.parameters() | {"most": most})
     return number, age_s
+
+
+def _small(session: Session, since: dict[str, Any], *, events_max: int, bytes_max: int) -> tuple[Span, Part] | None:
+    limits = {"small": min(SMALL_EVENTS, events_max), "bytes_max": bytes_max}
+    rows = session.cursor(binary=True).execute(SMALL, since | limits).fetchall()
+    if not rows:
+        return Span(since["shard"], since["s1"], NOTHING_SEEN), Part([], is_last=True)
+    found, s2 = rows[0][-2:]
+    if found > limits["small"] or found > len(rows):
+        return None
+    return Span(since["shard"], since["s1"], s2), Part([Stored._make(row[:-2]) for row in rows], is_last=True)
 
 
 def _until_now(shard: int, s1: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_admin import Topics
 from paidonce.workers.broker_marks import Mark
 from paidonce.workers.broker_producer import Publisher
-from paidonce.workers.relay import Relay
+from paidonce.workers.relay_shards import Relay
 from paidonce.workers.relay_wake import Waker
 
 #: Passes after which a relay that has not finished never will.

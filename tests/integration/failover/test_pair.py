@@ -30,8 +30,8 @@ from paidonce.devstack.waiting import until
 from paidonce.migrations.upgrade import upgrade
 from paidonce.workers import doctor_checks, relay, relay_session
 from paidonce.workers.cleaner import Cleaner
-from paidonce.workers.relay import Relay
 from paidonce.workers.relay_session import StandbyError
+from paidonce.workers.relay_shards import Relay
 from paidonce.workers.relay_wake import Waker
 
 pytestmark = [pytest.mark.failover, pytest.mark.timeout(300)]

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from paidonce.app import db
 from paidonce.app.settings import Settings
 from paidonce.workers.broker import BrokerAwayError
-from paidonce.workers.relay import Relay
 from paidonce.workers.relay_members import PREFIX, Member
+from paidonce.workers.relay_shards import Relay
 
 PASSES_MOST = 200
 

@@ -30,7 +30,7 @@ from paidonce.migrations.upgrade import upgrade
 from paidonce.workers import leases, relay_shard, windows
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_marks import Mark, Marks, place
-from paidonce.workers.relay import Relay
+from paidonce.workers.relay_shards import Relay
 
 #: Passes after which a relay that has not finished never will.
 PASSES_MOST = 400

@@ -23,7 +23,7 @@ from paidonce.devstack.pace import PACE
 from paidonce.workers.aside import LeftBehindError
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.consumer_member import Member, is_transient
-from paidonce.workers.relay import Relay
+from paidonce.workers.relay_shards import Relay
 
 #: Passes after which a relay that has not finished never will.
 PASSES_MOST = 400

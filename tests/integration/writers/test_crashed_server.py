@@ -18,7 +18,7 @@ from paidonce.devstack.kafka import Kafka
 from paidonce.devstack.postgres import Postgres, restart_postgres, start_postgres
 from paidonce.devstack.runs import Run
 from paidonce.migrations.upgrade import upgrade
-from paidonce.workers.relay import Relay
+from paidonce.workers.relay_shards import Relay
 
 #: Transactions that are open at the crash and have done nothing but take an id.
 OPEN = 40
