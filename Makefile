@@ -8,7 +8,7 @@ TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all test-failover test-cdc lint format bench docs lock clean
+.PHONY: help demo up test test-all test-slow test-failover test-cdc lint format bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,10 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
 	@$(BIN)/pytest -m "not slow and not failover and not cdc" $(TWICE) $(ARGS)
 
-test-all: $(READY) ## the slow tests too, and those of test-failover
-	@$(BIN)/pytest -m "not cdc" $(TWICE) $(ARGS)
+test-all: test test-slow test-failover ## all of them but those of test-cdc
+
+test-slow: $(READY) ## the tests that take longer: kills in many rounds, servers set back, a bench in small
+	@$(BIN)/pytest -m "slow and not failover and not cdc" $(TWICE) $(ARGS)
 
 test-failover: $(READY) ## three brokers, a standby that is promoted, servers that go away
 	@$(BIN)/pytest -m failover $(ARGS)

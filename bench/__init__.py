@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from paidonce.app.errors import PaidonceError
 from paidonce.bench import api, backlog, e2e, figures, inbox, latency, machine, relay
 from paidonce.bench.errors import BenchError
 from paidonce.bench.figures import Figure
@@ -36,7 +37,7 @@ def run(
     """Run the named benchmarks (all of them by default), print their table and write it to `json_file`.
 
     Raises:
-        BenchError: there is no such benchmark, or one has no figure.
+        BenchError: there is no such benchmark; or some have no figure, said after those of the others are kept.
         JarsUnobtainableError: Debezium Server is not here, and cannot be fetched.
     """
     unknown = set(names or ()) - set(BENCHMARKS)
@@ -47,10 +48,19 @@ def run(
     # In a file or a pipe nobody widens the window.
     terms = Terms(Console(width=None if sys.stdout.isatty() else WIDTH), with_debezium)
     terms.console.print(machine.describe(), highlight=False)
-    found = [figure for name in names or BENCHMARKS for figure in BENCHMARKS[name](terms)]
+    found: list[Figure] = []
+    failed: list[str] = []
+    for name in names or BENCHMARKS:
+        try:
+            found += BENCHMARKS[name](terms)
+        except PaidonceError as error:
+            # The others took minutes: what they found is not lost with this one.
+            failed.append(f"{name}: {error}")
+        if json_file is not None:
+            figures.write(found, json_file)
     if as_markdown:
         print(figures.markdown(found))
     else:
         figures.show(found, terms.console)
-    if json_file is not None:
-        figures.write(found, json_file)
+    if failed:
+        raise BenchError("no figure of " + "; ".join(failed))

@@ -6,7 +6,7 @@ again, and the inbox tells what of it was done (docs/design.md, "Inbox").
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, sleep
 from uuid import UUID
 
 import structlog
@@ -121,6 +121,7 @@ class Member:
             self.source.stay(POLL_S)
             raise BrakedError(self.subscriber.name, self.braked)
         worked = self.parked.run_once()
+        sleep(max(0.0, self.pace.gather_until - monotonic()))
         records = self.source.poll(0 if worked else POLL_S, most=self.pace.most)
         self.behind.clear()
         try:
@@ -164,7 +165,7 @@ class Member:
             tally = self.commit_together(batch)
         except ApartError:
             tally = self.commit_apart(batch)
-        self.pace.note(len(batch), monotonic() - began)
+        self.pace.note(len(batch), began, monotonic())
         self.committed(tally)
         offsets = {one.record.partition: one.record.offset + 1 for one in batch[: tally.count]}
         self.source.commit_offsets(offsets)

@@ -7,6 +7,7 @@ Our own message ids are UUIDv7 and live in daily partitions of `inbox`; every ot
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, select, tuple_
@@ -16,7 +17,6 @@ from paidonce.app.tables import inbox, inbox_foreign
 
 #: Day 0 of the time in a UUIDv7 (RFC 9562, section 5.7), which is in milliseconds.
 EPOCH = date(1970, 1, 1)
-DAY_MS = 86_400_000
 
 #: Rows that one sweep removes at most, so that its transaction stays short.
 SWEEP_ROWS_MAX = 10_000
@@ -39,12 +39,18 @@ CLAIM_FOREIGN = """
 INSERT INTO inbox_foreign (consumer, message_id)
 SELECT %(consumer)s, id
   FROM unnest(%(ids)s::text[]) AS id
- WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = %(consumer)s AND message_id = ANY (%(uuids)s::uuid[])
-                                       AND message_id::text = id)
  ORDER BY id
     ON CONFLICT DO NOTHING
 RETURNING message_id
 """
+#: An id of our form may have been claimed while its day had a partition. To plan this for every day costs more than
+#: the claim, so it is asked only of such ids.
+CLAIM_FOREIGN_OF_OUR_FORM = CLAIM_FOREIGN.replace(
+    " ORDER BY",
+    """ WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = %(consumer)s AND message_id = ANY (%(uuids)s::uuid[])
+                                       AND message_id::text = id)
+ ORDER BY""",
+)
 
 #: A claim that was under way when its day was looked at, and committed before the day was detached.
 KEEP_YOUNG = """
@@ -66,7 +72,8 @@ def claim(tx: Connection, consumer: str, message_ids: Sequence[str]) -> set[str]
         new.update(tx.exec_driver_sql(CLAIM_OURS, {"consumer": consumer, "ids": ours}).scalars())
     if foreign:
         uuids = [one for one in foreign if _CANONICAL_V7.fullmatch(one)]
-        found = tx.exec_driver_sql(CLAIM_FOREIGN, {"consumer": consumer, "ids": foreign, "uuids": uuids})
+        claim_foreign = CLAIM_FOREIGN_OF_OUR_FORM if uuids else CLAIM_FOREIGN
+        found = tx.exec_driver_sql(claim_foreign, {"consumer": consumer, "ids": foreign, "uuids": uuids})
         new.update(found.scalars())
     return new
 
@@ -110,10 +117,13 @@ def _split(tx: Connection, message_ids: Sequence[str]) -> tuple[list[str], list[
 
 def _ours(tx: Connection, message_ids: Sequence[str]) -> set[str]:
     """Return those whose day has a partition now."""
-    days = {(day - EPOCH).days for day, pending in partitions.attached(tx, "inbox").items() if not pending}
-    return {one for one in message_ids if _CANONICAL_V7.fullmatch(one) and _day(one) in days}
+    days = {one: day for one in message_ids if _CANONICAL_V7.fullmatch(one) and (day := _day(one))}
+    taking = partitions.taking(tx, "inbox", set(days.values()))
+    return {one for one, day in days.items() if day in taking}
 
 
-def _day(message_id: str) -> int:
-    """Return the UTC day in a UUIDv7's first 48 bits, in days since 1970; a number, for some have no date."""
-    return int(message_id[:8] + message_id[9:13], 16) // DAY_MS
+def _day(message_id: str) -> date | None:
+    """Return the UTC day in a UUIDv7's first 48 bits; None: it lies beyond the calendar."""
+    with suppress(OverflowError):
+        return EPOCH + timedelta(milliseconds=int(message_id[:8] + message_id[9:13], 16))
+    return None

@@ -6,6 +6,7 @@ and DROP queue behind one idle writer and block every insert after them; CREATE 
 and DETACH CONCURRENTLY do not (docs/design.md, "Outbox").
 """
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -38,6 +39,13 @@ ATTACHED = """
       JOIN pg_class child ON child.oid = link.inhrelid
      WHERE link.inhparent = CAST(:table AS regclass)
      ORDER BY child.relname
+"""
+#: Few names, not all days: asked with each claim.
+TAKING = """
+    SELECT child.relname
+      FROM pg_inherits link
+      JOIN pg_class child ON child.oid = link.inhrelid
+     WHERE link.inhparent = CAST(:table AS regclass) AND NOT link.inhdetachpending AND child.relname = ANY (:names)
 """
 DETACH = "ALTER TABLE {table} DETACH PARTITION {name} CONCURRENTLY"
 FINALIZE = "ALTER TABLE {table} DETACH PARTITION {name} FINALIZE"
@@ -109,6 +117,12 @@ def uuid_floor(moment: datetime) -> UUID:
 def attached(tx: Connection, table: Partitioned) -> dict[date, bool]:
     """Return the day of each partition, oldest first, and whether its DETACH was begun and is unfinished."""
     return {day_of(name): pending for name, pending in tx.execute(text(ATTACHED), {"table": table})}
+
+
+def taking(tx: Connection, table: Partitioned, days: Iterable[date]) -> set[date]:
+    """Return those of `days` that have a partition which takes rows."""
+    names = [name_of(table, day) for day in days]
+    return {day_of(name) for name in tx.execute(text(TAKING), {"table": table, "names": names}).scalars()}
 
 
 def loose(tx: Connection, table: Partitioned) -> list[date]:

@@ -151,7 +151,7 @@ def test_the_figures_of_the_inbox(tmp_path, small):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_figures_from_end_to_end(tmp_path, small):
-    small(e2e, RATE=20.0, SECONDS=3.0, WARM_S=1.0)
+    small(e2e, RATE=20.0, EASY_RATE=10.0, SECONDS=3.0, WARM_S=1.0)
     found = measured(tmp_path, "e2e")
     assert found["e2e", "asked"]["ours"] > 0
     assert found["e2e p50", "limit"]["ours"] > 20, "the provider alone takes as long"

@@ -85,5 +85,16 @@ def test_a_benchmark_that_does_not_exist_is_named():
         run(["nonsense"])
 
 
+def test_a_benchmark_without_a_figure_takes_none_from_the_others(tmp_path, monkeypatch):
+    def fails(_terms):
+        raise BenchError("too slow")
+
+    monkeypatch.setitem(BENCHMARKS, "api", fails)
+    monkeypatch.setitem(BENCHMARKS, "relay", lambda _terms: FIGURES)
+    with pytest.raises(BenchError, match="no figure of api: too slow"):
+        run(["api", "relay"], tmp_path / "found.json")
+    assert len(json.loads((tmp_path / "found.json").read_text())) == len(FIGURES)
+
+
 def test_there_is_a_benchmark_for_each_promise():
     assert list(BENCHMARKS) == ["api", "relay", "backlog", "latency", "inbox", "e2e"]
