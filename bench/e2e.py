@@ -90,7 +90,7 @@ class Found:
     cpu_ms: Mapping[str, float]
 
 
-def _measured(terms: Terms, stack: Stack, more: Mapping[str, int], rate: float) -> Found:
+def _measured(terms: Terms, stack: Stack, more: dict[str, int], rate: float) -> Found:
     watched, began = meters(stack.pids() | more), monotonic()
     reference = f"at {rate:g}"
     with terms.stage(f"{rate:g} payments/s for {SECONDS:g} s, until each is captured"):
