@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         "kafka-python",
         description="The relay's producer; librdkafka (extra `librdkafka`) carries several times as much.",
     )
-    relay_window_events: int = Field(5_000, description="Events of one window: 0.2 s of Kafka transaction at 27k/s.")
+    relay_window_events: int = Field(2_000, description="Events of one window: 50 ms of Kafka transaction at 40k/s.")
     relay_window_bytes: int = Field(
         8_388_608,
         ge=1,

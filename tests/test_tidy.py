@@ -138,6 +138,14 @@ def test_every_setting_is_documented() -> None:
         assert f"`PAIDONCE_{name.upper()}`" in documented, f"{name} is not in docs/settings.md: run `make docs`"
 
 
+def test_every_metric_is_documented() -> None:
+    made = re.compile(r'(?:Counter|Gauge|Histogram)\(\s*"(paidonce_[a-z0-9_]+)"')
+    names = {name for _, source in sources(*PRODUCT) for name in made.findall(source)}
+    assert len(names) > 20
+    documented = (ROOT / "docs/operations.md").read_text()
+    assert [name for name in sorted(names) if f"`{name}`" not in documented] == []
+
+
 def test_every_table_has_one_home() -> None:
     assert set(homes()) == set(metadata.tables)
     assert [home for home in homes().values() if not (ROOT / home).is_file()] == []

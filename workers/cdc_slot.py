@@ -4,6 +4,8 @@ The slot, not the table, is what Debezium reads from; but until it has read a da
 what the events could still be published from if the slot were lost (docs/cdc.md).
 """
 
+from dataclasses import dataclass
+
 from paidonce.app.errors import ConfigurationError
 from paidonce.workers.leases import Session
 
@@ -17,6 +19,29 @@ PASSED = """
                            ::text::xid8 AS xid) AS seen
      WHERE slot.slot_name = %(slot)s AND slot.wal_status <> 'lost'
 """
+STATE = """
+    SELECT slot_name::text, active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint
+      FROM pg_replication_slots WHERE slot_name = %(slot)s
+"""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A replication slot, as an operator looks at it."""
+
+    name: str
+    #: whether Debezium is connected
+    active: bool
+    #: `reserved`, `extended`; with `unreserved` and `lost` the server gives it up
+    wal_status: str | None
+    #: bytes of log that it has not confirmed
+    unread_bytes: int | None
+
+
+def look(session: Session, slot: str) -> Slot:
+    """Return how far `slot` is; where there is none, `lost`."""
+    row = session.execute(STATE.encode(), {"slot": slot}).fetchone()
+    return Slot(*row) if row else Slot(slot, active=False, wal_status="lost", unread_bytes=None)
 
 
 def passed_wholly(session: Session, slot: str, partition: str, *, shards: int) -> bool:

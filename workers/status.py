@@ -15,10 +15,11 @@ from paidonce.app import db, installation
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import brakes, dead_letters, effects, parked, starts
 from paidonce.app.settings import Settings
-from paidonce.workers import leases, windows
+from paidonce.workers import cdc_slot, leases, windows
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_lag import lags
 from paidonce.workers.broker_marks import Marks
+from paidonce.workers.cdc_slot import Slot
 from paidonce.workers.consumer import SUBSCRIBERS
 from paidonce.workers.consumer_member import group_of
 from paidonce.workers.leases import Holder
@@ -76,6 +77,8 @@ class Status:
     leases: list[Holder]
     #: why there is nothing from Kafka; None: there is
     kafka_error: str | None
+    #: Debezium's slot, where that publishes instead of a relay: `waiting` and `window` mean nothing then
+    cdc: Slot | None = None
 
 
 def main(settings: Settings, *, as_json: bool) -> None:
@@ -108,8 +111,9 @@ def _read(settings: Settings, bind: Engine) -> Status:
     with psycopg.connect(db.libpq_dsn(settings), autocommit=True) as session:
         shards = [_shard(session, shard, marks.get(shard)) for shard in range(count)]
         held = leases.holders(session)
+        cdc = cdc_slot.look(session, settings.cdc_slot) if settings.cdc_slot else None
     consumers = [_consumer(name, behind.get(name), waiting.get(name), standing.get(name)) for name in names]
-    return Status(shards, consumers, states, dead, held, error)
+    return Status(shards, consumers, states, dead, held, error, cdc)
 
 
 def _consumer(name: str, lag: int | None, waiting: tuple[int, timedelta] | None, brake: str | None) -> Consumer:
@@ -142,12 +146,11 @@ def _shard(session: leases.Session, shard: int, in_kafka: int | None) -> Shard:
 
 def _show(status: Status) -> None:
     console = Console(highlight=False)
-    _table(
-        console,
-        "outbox",
-        ("shard", "waiting", "window", "in Kafka"),
-        [[*asdict(one).values()] for one in status.outbox],
-    )
+    if status.cdc:
+        _table(console, "cdc", ("slot", "active", "log", "unread bytes"), [[*asdict(status.cdc).values()]])
+    else:
+        shards = [[*asdict(one).values()] for one in status.outbox]
+        _table(console, "outbox", ("shard", "waiting", "window", "in Kafka"), shards)
     consumers = [[one.name, one.lag, one.parked, _rounded(one.parked_oldest_s)] for one in status.consumers]
     _table(console, "consumers", ("name", "lag", "parked", "oldest, seconds"), consumers)
     for one in status.consumers:

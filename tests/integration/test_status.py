@@ -45,6 +45,15 @@ def test_events_that_no_window_holds_are_waiting(settings: Settings, bind: Engin
     bind.dispose()
 
 
+def test_where_debezium_publishes_its_slot_is_shown(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with_cdc = settings.model_copy(update={"cdc_slot": "paidonce_outbox"})
+    status.main(with_cdc, as_json=False)
+    shown = capsys.readouterr().out
+    assert "paidonce_outbox" in shown
+    assert "lost" in shown, "there is no such slot here"
+    assert status.read(settings).cdc is None
+
+
 def test_what_a_window_holds_no_longer_waits(settings: Settings, bind: Engine) -> None:
     append(bind, settings, EVENTS)
     session = open_session(settings, bind)

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from paidonce.devstack import debezium
+from paidonce.workers import status
 
 pytestmark = pytest.mark.cdc
 
@@ -43,6 +44,11 @@ def test_the_slot_moves_on_while_only_other_tables_are_written(rig: Any) -> None
     passed = f"SELECT confirmed_flush_lsn > '{written}' FROM pg_replication_slots WHERE slot_name = '{rig.slot}'"
     rig.wait(lambda: rig.scalar(passed), "the slot to move on")
     assert debezium.lag_bytes(rig.dsn, rig.slot) < 1_000_000
+    shown = status.read(rig.settings.model_copy(update={"cdc_slot": rig.slot})).cdc
+    assert shown is not None
+    assert (shown.name, shown.active, shown.wal_status) == (rig.slot, True, "reserved")
+    assert shown.unread_bytes is not None
+    assert shown.unread_bytes < 1_000_000
 
 
 def test_from_the_relay_to_cdc_and_back_nothing_is_lost(rig: Any, told: Any) -> None:
