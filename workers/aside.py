@@ -34,10 +34,9 @@ class Call(Generic[Result]):
             self._future.add_done_callback(lambda _: over.set())
         Thread(target=_run, args=(self._future, function, arguments), name="aside", daemon=True).start()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether `result` would not wait."""
-        return self._future.done()
+    def is_over(self, *, limit_s: float) -> bool:
+        """Tell whether `result` would not wait: there is one, or never will be."""
+        return self._future.done() or monotonic() > self._began_at + limit_s
 
     def result(self, *, limit_s: float, meanwhile: Callable[[], object]) -> Result:
         """Return what the call returns, or raise what it raises.

@@ -35,7 +35,8 @@ IDLE_S = 1.0
 class Begun(Generic[Result]):
     """A function under way where it can be left behind."""
 
-    call: aside.Call[Result]
+    #: whether `result` would not wait
+    is_over: Callable[[], bool]
     #: waits for the function's result, and keeps every lease meanwhile
     result: Callable[[], Result]
 
@@ -97,7 +98,7 @@ class Shard:
     @property
     def is_over(self) -> bool:
         """Whether `finish` would not wait."""
-        return self._under_way is None or self._under_way.publishing.call.is_over
+        return self._under_way is None or self._under_way.publishing.is_over()
 
     def begin(self, session: Session) -> None:
         """Begin to publish the next window, if there is one.

@@ -33,8 +33,8 @@ Result = TypeVar("Result")
 LOOK_S = 0.25
 #: The same while shards are due to us: whoever gives one up is about to.
 LOOK_SOON_S = 0.05
-#: Seconds in which a window is published while Kafka is well.
-SOON_S = 0.05
+#: Seconds between looks at leases and limits while windows are under way; one that is over ends the wait at once.
+OVER_S = 0.05
 #: Seconds between looks at what waits: Prometheus asks less often.
 MEASURE_S = 5.0
 #: Seconds after which a stopped shard is looked at again, and complains again.
@@ -221,17 +221,19 @@ class Relay:
         publishing = [shard for shard in self._shards.values() if shard.is_publishing]
         for shard in publishing:
             self._guard(shard, partial(shard.read_ahead, session), disturbances)
-        count = self._finish(publishing, disturbances)
+        count = self._finish(session, publishing, disturbances)
         if disturbances:
             raise disturbances[0]
         return count
 
-    def _finish(self, publishing: list[Shard], disturbances: list[Exception]) -> int:
-        """Wait until the first of them is published, and end whatever is; return how many events that were."""
+    def _finish(self, session: Session, publishing: list[Shard], disturbances: list[Exception]) -> int:
+        """Wait until the first of them is over, and end whatever is; return how many events that were."""
         self._over.clear()
-        if publishing and not any(shard.is_over for shard in publishing):
-            self._over.wait(SOON_S)
-        # Where none was in that time, Kafka has trouble, and all of them wait.
+        while publishing and not self._stop.is_set() and not any(shard.is_over for shard in publishing):
+            self._over.wait(OVER_S)
+            self._over.clear()
+            self._keep(session)
+        # A stop waits for all of them, as long as its patience lasts.
         ended = [shard for shard in publishing if shard.is_over] or publishing
         return sum(self._guard(shard, shard.finish, disturbances) or 0 for shard in ended)
 
@@ -280,7 +282,7 @@ class Relay:
             self._check_stop()
 
         limit_s = LEFT_BEHIND_LIMITS * limit_ms(self._settings) / 1000
-        return Begun(call, partial(call.result, limit_s=limit_s, meanwhile=meanwhile))
+        return Begun(partial(call.is_over, limit_s=limit_s), partial(call.result, limit_s=limit_s, meanwhile=meanwhile))
 
     def _check_stop(self) -> None:
         if not self._stop.is_set():

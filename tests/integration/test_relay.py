@@ -58,6 +58,21 @@ class Crash:
                 raise CrashError(step)
 
 
+class Hold:
+    """Holds the first that comes to a step until `go`."""
+
+    def __init__(self, step: str) -> None:
+        self.step, self.held, self.go = step, Event(), Event()
+
+    def before(self, step: str) -> None:
+        if step == self.step and not self.held.is_set():
+            self.held.set()
+            assert self.go.wait(BOUND_S)
+
+    def after(self, step: str, seconds: float, error: BaseException | None) -> None:
+        pass
+
+
 @pytest.fixture
 def listeners() -> Iterator[None]:
     before = steps._listeners
@@ -139,6 +154,21 @@ def records(settings: Settings, topic: str | None = None) -> list[Any]:
 
 def ids(found: list[Any]) -> list[str]:
     return [dict(record.headers)["message-id"].decode() for record in found]
+
+
+@pytest.mark.usefixtures("listeners")
+def test_a_window_that_kafka_does_not_take_holds_up_no_other_shard(
+    settings: Settings, bind: Engine, relays: Any
+) -> None:
+    hold, relay = Hold("relay.commit"), relays(relay_window_events=1)
+    sent = append(bind, *KEYS)
+    steps.listen(hold)
+    published = sum(relay.run_once() for _ in range(3))
+    assert hold.held.is_set()
+    assert published == 3, "three windows of the shard that is not held"
+    hold.go.set()
+    drain(relay)
+    assert sorted(ids(records(settings))) == sorted(sent)
 
 
 def test_an_event_arrives_whole(settings: Settings, bind: Engine, relays: Any) -> None:

@@ -36,6 +36,18 @@ def test_a_call_that_never_returns_is_left_behind_at_its_limit() -> None:
     never.set()
 
 
+def test_a_call_is_over_when_it_has_ended_or_never_will() -> None:
+    ended, never, over = Call(nothing), Event(), Event()
+    ended.result(limit_s=5, meanwhile=nothing)
+    assert ended.is_over(limit_s=5)
+    waiting = Call(never.wait, over=over)
+    assert not waiting.is_over(limit_s=60)
+    assert waiting.is_over(limit_s=0)
+    assert not over.is_set()
+    never.set()
+    assert over.wait(10)
+
+
 def test_what_meanwhile_raises_leaves_the_call_behind() -> None:
     never = Event()
 
