@@ -38,8 +38,7 @@ def check(settings: Settings, topic: Keeps | None = None) -> None:
             f"retention.ms, {timedelta(days=settings.topic_retention_d) // timedelta(milliseconds=1)} for "
             f"{settings.topic_retention_d} days"
         )
-    # A day of the outbox goes as a whole: its first event has waited for its last one.
-    outbox = {"outbox and its day (PAIDONCE_OUTBOX_RETENTION_D + 1)": timedelta(days=settings.outbox_retention_d + 1)}
+    outbox = {"outbox (PAIDONCE_OUTBOX_RETENTION_D)": timedelta(days=settings.outbox_retention_d)}
     parts = outbox | comes_back_within(settings, topic)
     inbox = timedelta(days=settings.inbox_retention_d)
     # S15: whoever can send a message again must have forgotten it before the inbox does.

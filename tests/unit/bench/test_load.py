@@ -37,7 +37,7 @@ async def loaded(answers: list[bytes], *, piece: int = 1_000, keys: int = 0, exp
     server = Server(answers, piece)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    result = await run(Job("127.0.0.1", port, "t", "{}", 3, 0.05, "k", keys, expected))
+    result = await run(Job("127.0.0.1", port, "t", "{}", 3, 0.5, "k", keys, expected))
     listening.close()
     return server, result
 

@@ -21,9 +21,9 @@ def test_the_defaults_are_enough() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"inbox_retention_d": 30, "clock_skew_s": 0},
-        {"inbox_retention_d": 30},
-        {"outbox_retention_d": 12},
+        {"inbox_retention_d": 29, "clock_skew_s": 0},
+        {"inbox_retention_d": 29},
+        {"outbox_retention_d": 13},
         {"topic_retention_d": 13},
         {"topic_segment_d": 7},
         {"redrive_horizon_d": 20},
@@ -37,7 +37,7 @@ def test_less_or_just_as_long_is_refused(changed) -> None:
 
 
 def test_just_longer_is_taken() -> None:
-    retention.check(Settings(inbox_retention_d=31, clock_skew_s=86_399))
+    retention.check(Settings(inbox_retention_d=30, clock_skew_s=86_399))
 
 
 def test_the_topics_own_times_count_where_they_are_known() -> None:
