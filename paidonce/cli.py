@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paidonce import cli_brake, cli_consumers, cli_dead_letters, cli_outbox
+from paidonce import cli_brake, cli_consumers, cli_dead_letters, cli_issuer, cli_outbox
 
 if TYPE_CHECKING:
     from paidonce.app.settings import Settings
@@ -22,6 +22,7 @@ app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_outbox.app, name="outbox")
 app.add_typer(cli_brake.app, name="brake")
 app.add_typer(cli_consumers.app, name="consumers")
+app.add_typer(cli_issuer.app, name="issuer")
 
 #: The environment variables of each class of settings.
 PREFIXES = {"Settings": "PAIDONCE_", "IssuerSettings": "PAIDONCE_ISSUER_", "Options": "PAIDONCE_SIMULATOR_"}
@@ -111,14 +112,6 @@ def migrate() -> None:
     settings = _settings()
     upgrade(engine(settings, size=1), settings)
     typer.echo(f"the schema has version {SCHEMA_VERSION}")
-
-
-@app.command()
-def issuer() -> None:
-    """Run the development issuer of tokens."""
-    from paidonce.devstack.issuer.main import main as run  # noqa: PLC0415
-
-    run()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
