@@ -19,7 +19,7 @@ from paidonce.app.messaging.answers import Answer, Finding
 from paidonce.app.messaging.effect_kinds import Definite, Effect
 from paidonce.app.settings import Settings
 from paidonce.devstack.postgres import Postgres
-from paidonce.workers.breaker import Breaker
+from paidonce.app.breaker import Breaker
 from paidonce.workers.effect_lane import Lane
 
 
