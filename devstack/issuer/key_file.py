@@ -28,6 +28,7 @@ JWKS_AGE_S = 300
 ANNOUNCED = timedelta(seconds=JWKS_AGE_S)
 #: … and after it signed last: the longest token, and the clocks' skew of the strictest of our verifiers.
 RETIRING = timedelta(seconds=TTL_MAX_S + 300)
+#: From when the first key signs: it has no predecessor.
 ALWAYS = datetime.fromisoformat("2000-01-01T00:00:00Z")
 
 
@@ -52,7 +53,7 @@ class KeptKey(BaseModel):
 _KEYS = TypeAdapter(list[KeptKey])
 
 
-def make(folder: Path, now: datetime) -> None:
+def make(folder: Path) -> None:
     """Make folder and first key when they are missing, for this user's eyes only."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(folder):
@@ -60,7 +61,7 @@ def make(folder: Path, now: datetime) -> None:
             return
         old = folder / PEM_FILE
         pem = old.read_text() if old.exists() else _new_pem()
-        _write(folder, [KeptKey(pem=pem, signs_from=ALWAYS if old.exists() else now)])
+        _write(folder, [KeptKey(pem=pem, signs_from=ALWAYS)])
         old.unlink(missing_ok=True)
 
 

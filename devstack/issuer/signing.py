@@ -54,7 +54,8 @@ class SigningKeys:
     def current(self) -> SigningKey:
         """Return the key that signs now: of those that may, the youngest."""
         now = self._clock.now()
-        return max(((kept, key) for kept, key in self._read() if kept.signs_from <= now), key=_age)[1]
+        # Sorting keeps the order of the file among equals, in which the youngest is last.
+        return sorted(((kept, key) for kept, key in self._read() if kept.signs_from <= now), key=_age)[-1][1]
 
     def published(self) -> list[SigningKey]:
         """Return the keys of the key set: the announced, the one that signs, and those whose tokens still live."""
@@ -79,7 +80,7 @@ class SigningKeys:
 
 def kept_in(folder: Path, clock: Clock | None = None) -> SigningKeys:
     """Return the keys that are kept in `folder`; make both when they are missing, for this user's eyes only."""
-    key_file.make(folder, (clock or SystemClock()).now())
+    key_file.make(folder)
     return SigningKeys(folder, clock)
 
 

@@ -1,11 +1,13 @@
 """Does the development issuer, as a process of its own, give tokens that the API's verifier takes?"""
 
+import json
 import os
 import socket
 import stat
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64decode
 from contextlib import contextmanager
 
 import httpx
@@ -133,3 +135,32 @@ async def test_the_key_survives_a_restart_and_is_private(issuer, folder):
         assert httpx.get(f"{again}/.well-known/jwks.json").json() == httpx.get(f"{issuer}/.well-known/jwks.json").json()
         with pytest.raises(InvalidTokenError):  # the same key, but another `iss`
             await verified(issuer, fetch_token(again))
+
+
+def rotated(folder, *options: str) -> str:
+    """Rotate as an operator does; return what the command says."""
+    command = [sys.executable, "-m", "paidonce.cli", "issuer", "rotate", *options]
+    environment = os.environ | {"PAIDONCE_ISSUER_FOLDER": str(folder)}
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def kid(token: str) -> str:
+    return json.loads(urlsafe_b64decode(token.split(".")[0] + "=="))["kid"]
+
+
+async def test_a_rotation_by_command_reaches_the_running_issuer_and_costs_no_token(tmp_path):
+    with running(tmp_path / "keys", free_port()) as url:
+        before = fetch_token(url)
+        announced = rotated(tmp_path / "keys").split()[0]
+        kids = {jwk["kid"] for jwk in httpx.get(f"{url}/.well-known/jwks.json").json()["keys"]}
+        assert kids == {kid(before), announced}
+        assert kid(fetch_token(url)) == kid(before), "it is announced only"
+        new = rotated(tmp_path / "keys", "--at-once").split()[0]
+        after = fetch_token(url)
+        assert kid(after) == new != kid(before)
+        assert (await verified(url, before)).tenant == (await verified(url, after)).tenant == "acme"
+        rotated(tmp_path / "keys", "--drop")
+        for leaked in (before, after):
+            with pytest.raises(InvalidTokenError):
+                await verified(url, leaked)
+        assert (await verified(url, fetch_token(url))).tenant == "acme"
