@@ -54,8 +54,8 @@ class SigningKeys:
     def current(self) -> SigningKey:
         """Return the key that signs now: of those that may, the youngest."""
         now = self._clock.now()
-        # Sorting keeps the order of the file among equals, in which the youngest is last.
-        return sorted(((kept, key) for kept, key in self._read() if kept.signs_from <= now), key=_age)[-1][1]
+        # In the file the youngest is last, and `max` takes the first of equals.
+        return max(((kept, key) for kept, key in reversed(self._read()) if kept.signs_from <= now), key=_age)[1]
 
     def published(self) -> list[SigningKey]:
         """Return the keys of the key set: the announced, the one that signs, and those whose tokens still live."""

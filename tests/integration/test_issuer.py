@@ -145,7 +145,7 @@ def rotated(folder, *options: str) -> str:
 
 
 def kid(token: str) -> str:
-    return json.loads(urlsafe_b64decode(token.split(".")[0] + "=="))["kid"]
+    return json.loads(urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"]
 
 
 async def test_a_rotation_by_command_reaches_the_running_issuer_and_costs_no_token(tmp_path):
