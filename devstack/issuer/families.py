@@ -69,7 +69,7 @@ def rotate(tx: Connection, token: str, client_id: str, now: datetime) -> tuple[F
     if used is None:
         revoke(tx, family, now, event="refresh_token_reused")
         return None
-    if used <= now or not _lock_alive(tx, family.id, now):
+    if used <= now or not alive(tx, family.id, now):
         return None
     return family, _issue(tx, family.id, now)
 
@@ -115,14 +115,6 @@ def usable(tx: Connection, token: str, client_id: str, now: datetime) -> tuple[F
     )
     expires_at = tx.execute(newest).scalar_one_or_none()
     return None if expires_at is None else (family, expires_at)
-
-
-def _lock_alive(tx: Connection, family_id: UUID, now: datetime) -> bool:
-    """Tell whether the family lives, and keep it from being revoked until the next token is in the table."""
-    row = tx.execute(
-        select(families.c.revoked_at, families.c.expires_at).where(families.c.id == family_id).with_for_update()
-    ).one_or_none()
-    return row is not None and row.revoked_at is None and row.expires_at > now
 
 
 def _family_of(tx: Connection, token: str) -> Family | None:
