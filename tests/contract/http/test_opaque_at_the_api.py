@@ -116,6 +116,7 @@ def test_while_the_issuer_is_away_opaque_tokens_are_503_and_jwts_go_on(issuing, 
         assert {api.me(jwt).status_code for jwt in jwts} == {200}, "tokens that it has never seen"
 
 
+@pytest.mark.slow
 def test_an_issuer_that_refuses_our_secret_is_503_too(issuing, answering):
     with issuing() as issuer, answering(issuer, client_secret="wrong") as api:
         assert api.me(issuer.token()).status_code == 503

@@ -11,8 +11,10 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from pydantic import SecretStr
 
+from paidonce.devstack.issuer import people
 from paidonce.devstack.issuer.app import create
 from paidonce.devstack.issuer.clients import BROWSER, NATIVE
 from paidonce.devstack.issuer.codes import s256
@@ -107,6 +109,16 @@ class Program:
 def returned(answer: httpx.Response) -> dict[str, str]:
     """Return what the redirect tells the client."""
     return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    """Hash cheaply: some hundred logins at full price are most of the time; test_login_limits.py holds the price."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people, "HASHER", quick)
+        patch.setattr(people, "_NOBODY_S", quick.hash("nobody"))
+        yield
 
 
 @pytest.fixture(scope="module")

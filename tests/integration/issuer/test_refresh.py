@@ -9,7 +9,7 @@ from paidonce.devstack.issuer.cookie import NAME
 from paidonce.devstack.issuer.families import IDLE, LIFE
 
 #: Simultaneous uses of one token, and how often that is tried.
-CROWD, ROUNDS = 8, 10
+CROWD, ROUNDS = 8, 5
 ISS = "http://127.0.0.1:8081"
 
 
