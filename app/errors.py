@@ -182,3 +182,9 @@ class KeySetUnavailableError(UnavailableError):
     """The issuer's keys cannot be fetched, so no token can be checked."""
 
     code = "key-set-unavailable"
+
+
+class IssuerUnavailableError(UnavailableError):
+    """The issuer cannot be asked about this token."""
+
+    code = "issuer-unavailable"

@@ -46,3 +46,11 @@ def backoff_s(attempt: int, *, first_s: float, most_s: float) -> float:
     """
     full_s = min(most_s, first_s * 2.0 ** min(attempt, 30))
     return full_s * random.uniform(0.5, 1.0)  # noqa: S311  jitter, not a secret
+
+
+def full_jitter_s(attempt: int, *, first_s: float, most_s: float) -> float:
+    """Return the seconds to wait after failure number `attempt` + 1: exponential, with jitter over the whole of it.
+
+    For those who are many and all wait for one server: spread out, they come back one by one.
+    """
+    return random.uniform(0.0, min(most_s, first_s * 2.0 ** min(attempt, 30)))  # noqa: S311  jitter, not a secret

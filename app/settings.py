@@ -6,11 +6,26 @@ Every field says its unit (units last in the name) and why the default is what i
 import os
 from datetime import timedelta
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class OpaqueTokens(BaseModel):
+    """How an issuer is asked about tokens that say nothing by themselves (RFC 7662)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: as whom we ask
+    client_id: str = Field(min_length=1)
+    client_secret: SecretStr
+    #: its introspection endpoint; None: where its OpenID discovery says
+    url: str | None = None
+    #: what its tokens begin with, so that no issuer gets to see another's
+    prefix: str = ""
 
 
 class TrustedIssuer(BaseModel):
@@ -29,6 +44,8 @@ class TrustedIssuer(BaseModel):
     #: where its tokens name tenant and roles; dots lead into objects
     tenant_claim: str = "tenant"
     roles_claim: str = "roles"
+    #: None: it is never asked about a token, only its keys are
+    opaque: OpaqueTokens | None = None
 
 
 class Settings(BaseSettings):
@@ -98,8 +115,8 @@ class Settings(BaseSettings):
     audience: str = Field("paidonce", description="The `aud` that a token must name.")
     issuers: list[TrustedIssuer] = Field(
         [],
-        description="Several issuers, as JSON: [{issuer, jwks_url, audiences, tenants, tenant_claim, roles_claim}]; "
-        "then the three above are not used.",
+        description="Several issuers, as JSON: [{issuer, jwks_url, audiences, tenants, tenant_claim, roles_claim, "
+        "opaque: {client_id, client_secret, url, prefix}}]; then the three above are not used.",
     )
     token_bytes_max: int = Field(4_096, description="Bytes of a token; above it 401.")
     token_skew_s: int = Field(120, description="Seconds by which the issuer's clock may differ from ours.")
@@ -112,6 +129,13 @@ class Settings(BaseSettings):
     jwks_cooldown_s: float = Field(2.0, description="Seconds between two fetches for unknown key ids.")
     jwks_folder: Path | None = Field(
         None, description="Folder where key sets are kept, so that a start needs no issuer; by default they are not."
+    )
+
+    introspection_cache_s: float = Field(
+        10.0,
+        ge=0,
+        le=60,
+        description="Seconds that an issuer's word on an opaque token is used: for so long a revoked one works.",
     )
 
     # --- outbox and relay: see docs/design.md, "Outbox" and "Relay"
@@ -223,6 +247,9 @@ class Settings(BaseSettings):
     def _are_different(cls, issuers: list[TrustedIssuer]) -> list[TrustedIssuer]:
         if len({one.issuer for one in issuers}) < len(issuers):
             raise ValueError("names an issuer twice")
+        prefixes = sorted(one.opaque.prefix for one in issuers if one.opaque)
+        if any(later.startswith(first) for first, later in pairwise(prefixes)):
+            raise ValueError("has opaque tokens that could be two issuers': give each another `prefix`")
         return issuers
 
     @field_validator("dsn")

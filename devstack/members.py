@@ -45,17 +45,23 @@ class Ports:
 
 
 def outsiders(ports: Ports, folder: Path) -> list[Member]:
-    """Return issuer and provider, which need no server of ours; `folder` holds the key and the journal."""
-    issuer = {"PAIDONCE_ISSUER_PORT": str(ports.issuer), "PAIDONCE_ISSUER_FOLDER": str(folder / "issuer")}
+    """Return the provider, which needs no server of ours; its journal is in `folder`."""
     provider = {
         "PAIDONCE_SIMULATOR_PORT": str(ports.provider),
         "PAIDONCE_SIMULATOR_JOURNAL": str(journal(folder)),
         "PAIDONCE_SIMULATOR_WEBHOOK_URL": ports.api_urls[0] + "/webhooks/provider",
     }
-    return [
-        Member("issuer", ["issuer"], ports.issuer_url + "/healthz", issuer),
-        Member("provider", ["provider"], ports.provider_url + "/healthz", provider),
-    ]
+    return [Member("provider", ["provider"], ports.provider_url + "/healthz", provider)]
+
+
+def issuer(ports: Ports, folder: Path, dsn: str) -> Member:
+    """Return the issuer, with its keys in `folder`; it needs the server at `dsn` for logins, and none of our schema."""
+    told = {
+        "PAIDONCE_ISSUER_PORT": str(ports.issuer),
+        "PAIDONCE_ISSUER_FOLDER": str(issuer_folder(folder)),
+        "PAIDONCE_ISSUER_DSN": dsn,
+    }
+    return Member("issuer", ["issuer"], ports.issuer_url + "/healthz", told)
 
 
 def insiders(ports: Ports) -> list[Member]:
@@ -66,6 +72,11 @@ def insiders(ports: Ports) -> list[Member]:
     ]
     consumers = [_worker(f"consumer-{name}", "consumer", name) for name in CONSUMERS]
     return [*apis, _worker("relay", "relay"), *consumers, _worker("effects", "effects"), _worker("cleaner", "cleaner")]
+
+
+def issuer_folder(folder: Path) -> Path:
+    """Return where the issuer's keys are."""
+    return folder / "issuer"
 
 
 def journal(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from paidonce.app.db import engine
 from paidonce.app.settings import Settings
-from paidonce.devstack.members import Ports, insiders, journal, outsiders
+from paidonce.devstack.members import Ports, insiders, issuer, journal, outsiders
 from paidonce.devstack.pace import PACE, environment, new_secret
 from paidonce.devstack.ports import free_port
 from paidonce.devstack.processes import Process
@@ -153,7 +153,7 @@ class Stack:
         self._supervisor = Supervisor(self.run, self._launch)
         started.callback(self._stop)
         own = self._before_servers(given)
-        # They need no server, and start while the servers do.
+        # It needs no server, and starts while the servers do.
         self._supervisor.start(outsiders(self._ports, self.run.folder), environment(own))
         self._report("starting PostgreSQL, Apache Kafka and Valkey")
         self._servers = start_servers(
@@ -166,6 +166,8 @@ class Stack:
         )
         own |= self._of_servers(self._servers)
         self._settings = Settings(**own)
+        # Before the schema, so that it answers when the API asks for its keys.
+        self._supervisor.start([issuer(self._ports, self.run.folder, self._servers.postgres.dsn)], environment(own))
         self._migrate()
         self._supervisor.start(insiders(self._ports), environment(own))
         self.wait_ready()

@@ -10,6 +10,7 @@ import httpx
 
 from paidonce.app.settings import Settings
 from paidonce.devstack.errors import StackError
+from paidonce.devstack.members import issuer_folder
 from paidonce.devstack.runs import live_folders
 from paidonce.devstack.tokens import TokenRefusedError, fetch_token
 
@@ -23,6 +24,14 @@ def running_issuer() -> str:
         if (folder / STATE).exists():
             return str(json.loads((folder / STATE).read_text())["issuer"])
     raise StackError("no `paidonce up` runs here: start it, or name an issuer by PAIDONCE_ISSUER")
+
+
+def running_issuer_folder() -> Path:
+    """Return the folder of that issuer's keys; raises StackError when none runs."""
+    for folder in live_folders():
+        if (folder / STATE).exists():
+            return issuer_folder(folder)
+    raise StackError("no `paidonce up` runs here: start it, or name the folder of an issuer by PAIDONCE_ISSUER_FOLDER")
 
 
 def write_private(file: Path, content: object) -> None:

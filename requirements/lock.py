@@ -13,9 +13,9 @@ from uv import find_uv_bin
 HERE = Path(__file__).parent
 #: file -> the extras of pyproject.toml that it holds
 FILES: dict[str, list[str]] = {
-    "runtime": [],
+    "runtime": ["issuer"],
     "containers": ["containers"],
-    "dev": ["stack", "test", "lint", "librdkafka"],
+    "dev": ["stack", "issuer", "test", "lint", "librdkafka"],
 }
 
 

@@ -12,7 +12,13 @@ FOLDERS = ("app", "workers", "migrations", "devstack", "chaos", "bench", "paidon
 #: From the top down. Names in one set are siblings, which do not import each other.
 LAYERS: list[set[str]] = [
     {"paidonce.cli", "paidonce.__main__"},
-    {"paidonce.cli_brake", "paidonce.cli_consumers", "paidonce.cli_dead_letters", "paidonce.cli_outbox"},
+    {
+        "paidonce.cli_brake",
+        "paidonce.cli_consumers",
+        "paidonce.cli_dead_letters",
+        "paidonce.cli_issuer",
+        "paidonce.cli_outbox",
+    },
     {"paidonce.bench"},
     {"paidonce.chaos"},
     {"paidonce.devstack"},

@@ -18,6 +18,7 @@ from paidonce.app.auth import policy
 from paidonce.app.errors import (
     InsufficientScopeError,
     InvalidTokenError,
+    IssuerUnavailableError,
     KeySetUnavailableError,
     MissingTokenError,
     NotFoundError,
@@ -186,7 +187,13 @@ def _problems(operation: Operation, *, public: bool, scoped: bool) -> dict[int |
     every: list[type[Problem]] = [*operation.problems, Problem]
     every.append(problems.InvalidParameterError)
     if not public:
-        every += [MissingTokenError, InvalidTokenError, KeySetUnavailableError, UnavailableError]
+        every += [
+            MissingTokenError,
+            InvalidTokenError,
+            KeySetUnavailableError,
+            IssuerUnavailableError,
+            UnavailableError,
+        ]
         every += [InsufficientScopeError] if scoped else []
     if operation.body is not None:
         every += [problems.MalformedJsonError, problems.PayloadTooLargeError, problems.UnsupportedMediaTypeError]

@@ -41,7 +41,7 @@ class KeySetRefusedError(Exception):
 
 
 def checked_url(url: str) -> str:
-    """Return `url` if keys may be fetched from it.
+    """Return `url` if an issuer may be asked there.
 
     Raises:
         ConfigurationError: it is neither https nor on loopback.
@@ -50,7 +50,8 @@ def checked_url(url: str) -> str:
     if parsed.scheme == "https" or (parsed.scheme == "http" and _is_loopback(parsed.host)):
         return url
     raise ConfigurationError(
-        f"{url}: keys are fetched over https only, or http on loopback (PAIDONCE_JWKS_URL, PAIDONCE_ISSUER)"
+        f"{url}: issuers are asked over https only, or http on loopback (PAIDONCE_JWKS_URL, PAIDONCE_ISSUER, "
+        "PAIDONCE_ISSUERS)"
     )
 
 
@@ -79,21 +80,26 @@ async def fetch(client: httpx.AsyncClient, issuer: TrustedIssuer) -> Fetched:
         KeySetRefusedError: an answer that is not a key set, or holds no usable key.
     """
     async with asyncio.timeout(FETCH_S):
-        url = issuer.jwks_url or await _discovered(client, issuer.issuer)
+        url = issuer.jwks_url or await discovered(client, issuer.issuer, "jwks_uri")
         body, headers = await _get(client, url)
     return Fetched(body, usable_keys(body), _max_age_s(headers.get("cache-control", "")))
 
 
-async def _discovered(client: httpx.AsyncClient, issuer: str) -> str:
-    """Return where the issuer says that its key set is (OpenID Connect Discovery 1.0, section 4.3)."""
+async def discovered(client: httpx.AsyncClient, issuer: str, member: str) -> str:
+    """Return the address that the issuer gives for `member` (OpenID Connect Discovery 1.0, section 4.3).
+
+    Raises:
+        httpx.HTTPError, TimeoutError: no answer.
+        KeySetRefusedError: its document is another issuer's, or has no address that we use.
+    """
     body, _ = await _get(client, issuer.rstrip("/") + "/.well-known/openid-configuration")
     document = _object(body)
     if document.get("issuer") != issuer:
         raise KeySetRefusedError("the discovery document is another issuer's")
     try:
-        return checked_url(str(document.get("jwks_uri")))
+        return checked_url(str(document.get(member)))
     except (ConfigurationError, httpx.InvalidURL) as error:
-        raise KeySetRefusedError(f"jwks_uri: {error}") from error
+        raise KeySetRefusedError(f"{member}: {error}") from error
 
 
 @step("auth.fetch_keys")
@@ -102,12 +108,17 @@ async def _get(client: httpx.AsyncClient, url: str) -> tuple[bytes, httpx.Header
     async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer:
         if answer.status_code != httpx.codes.OK:
             raise KeySetRefusedError(f"status {answer.status_code}")
-        body = b""
-        async for chunk in answer.aiter_raw():
-            body += chunk
-            if len(body) > BYTES_MAX:
-                raise KeySetRefusedError(f"more than {BYTES_MAX} bytes")
-    return body, answer.headers
+        return await read_capped(answer), answer.headers
+
+
+async def read_capped(answer: httpx.Response) -> bytes:
+    """Return the body of an issuer's answer that is being streamed; raises KeySetRefusedError above BYTES_MAX."""
+    body = b""
+    async for chunk in answer.aiter_raw():
+        body += chunk
+        if len(body) > BYTES_MAX:
+            raise KeySetRefusedError(f"more than {BYTES_MAX} bytes")
+    return body
 
 
 def _max_age_s(cache_control: str) -> int | None:

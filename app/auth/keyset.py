@@ -7,7 +7,6 @@ an issuer may sign with a new key at once (docs/design.md, "Who may call").
 """
 
 import asyncio
-import random
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -20,6 +19,7 @@ from paidonce.app.auth.jwks import FETCH_S, KeySetRefusedError, fetch, usable_ke
 from paidonce.app.auth.keyset_file import Kept, KeySetFile
 from paidonce.app.clock import Clock
 from paidonce.app.errors import InvalidTokenError, KeySetUnavailableError
+from paidonce.app.retry import full_jitter_s
 from paidonce.app.settings import Settings, TrustedIssuer
 
 #: Share of a set's time after which it is fetched again: what is left is time for an issuer to come back.
@@ -149,9 +149,9 @@ class KeySet:
             await asyncio.to_thread(self._file.save, Kept(fetched.body, kept_at, fetched.max_age_s))
 
     def _put_off(self, error: Exception) -> None:
-        most_s = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0 ** min(self._failures, 30))
+        pause_s = full_jitter_s(self._failures, first_s=BACKOFF_FIRST_S, most_s=BACKOFF_MOST_S)
         self._failures += 1
-        self._due_at = self._clock.monotonic() + random.uniform(0.0, most_s)  # noqa: S311  jitter, not a secret
+        self._due_at = self._clock.monotonic() + pause_s
         reason = f"{type(error).__name__}: {error}"
         _log.warning("key set not fetched", issuer=self._issuer.issuer, reason=reason, failures=self._failures)
 

@@ -6,6 +6,7 @@ here (RFC 7515, RFC 7519, RFC 9068; docs/design.md, "Who may call").
 """
 
 import binascii
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ TYPES = frozenset({"at+jwt", "application/at+jwt", "jwt", "application/jwt"})
 #: They change how the token is to be read, or bring a key along. A token with one is refused, not
 #: read without it: its author meant something that we do not do.
 REFUSED_MEMBERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc"})
+#: RFC 6750, section 2.1.
+_BEARER = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 #: Characters of a key id; Keycloak's have 43.
 KID_CHARS_MAX = 128
 
@@ -31,6 +34,11 @@ class Token:
     kid: str
     raw: bytes
     payload: Mapping[str, Any]
+
+
+def is_opaque(raw: bytes, *, bytes_max: int) -> bool:
+    """Tell whether `raw` may be a token that says nothing by itself: a bearer token, and not of three segments."""
+    return raw.count(b".") != 2 and len(raw) <= bytes_max and _BEARER.fullmatch(raw) is not None
 
 
 def parse(raw: bytes, *, bytes_max: int) -> Token:

@@ -1,4 +1,4 @@
-"""Whose tokens do we accept, and where are their keys? One key set for each trusted issuer."""
+"""Whose tokens do we accept, and who vouches for them? For each trusted issuer its key set, or it is asked."""
 
 import asyncio
 import ssl
@@ -6,6 +6,7 @@ from functools import cache
 
 import httpx
 
+from paidonce.app.auth.introspection import Introspection
 from paidonce.app.auth.jwks import FETCH_S, checked_url
 from paidonce.app.auth.keyset import KeySet
 from paidonce.app.clock import Clock, SystemClock
@@ -30,10 +31,17 @@ class Trust:
         """
         # No proxy from the environment and no redirects: the keys come from this address or not at all.
         self._client = httpx.AsyncClient(verify=_roots(), follow_redirects=False, trust_env=False, timeout=FETCH_S)
+        clock = clock or SystemClock()
         self._issuers: dict[str, tuple[TrustedIssuer, KeySet]] = {}
+        #: those that are asked about opaque tokens, by what these begin with
+        self._asked: list[tuple[bytes, Introspection]] = []
         for issuer in settings.trusted_issuers():
             checked_url(issuer.jwks_url or issuer.issuer)
-            self._issuers[issuer.issuer] = issuer, KeySet(issuer, settings, self._client, clock or SystemClock())
+            self._issuers[issuer.issuer] = issuer, KeySet(issuer, settings, self._client, clock)
+            if issuer.opaque is not None:
+                self._asked.append(
+                    (issuer.opaque.prefix.encode(), Introspection(issuer, settings, self._client, clock))
+                )
 
     async def open(self) -> None:
         """Get every issuer's keys; one that is away is only logged."""
@@ -42,6 +50,7 @@ class Trust:
     async def close(self) -> None:
         """End what runs, and close the connections."""
         await asyncio.gather(*(keys.close() for _, keys in self._issuers.values()))
+        await asyncio.gather(*(asked.close() for _, asked in self._asked))
         await self._client.aclose()
 
     def issuer(self, iss: object) -> tuple[TrustedIssuer, KeySet]:
@@ -50,6 +59,13 @@ class Trust:
         if found is None:
             raise InvalidTokenError("iss: another issuer")
         return found
+
+    def introspection(self, opaque: bytes) -> Introspection:
+        """Return who is asked about an opaque token; raises InvalidTokenError when nobody is."""
+        for prefix, asked in self._asked:
+            if opaque.startswith(prefix):
+                return asked
+        raise InvalidTokenError("not three segments, and of no issuer that is asked about opaque tokens")
 
     def usable(self) -> bool:
         """Tell whether any issuer's tokens can be checked; one that is away must not stop the others'."""

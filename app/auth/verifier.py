@@ -14,7 +14,7 @@ from joserfc.jwk import RSAKey
 from paidonce.app.auth.claims import principal_of
 from paidonce.app.auth.keyset import KeySet
 from paidonce.app.auth.principal import Principal
-from paidonce.app.auth.token import ALGORITHM, Token, parse
+from paidonce.app.auth.token import ALGORITHM, Token, is_opaque, parse
 from paidonce.app.auth.trust import Trust
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.errors import InvalidTokenError, MissingTokenError
@@ -45,6 +45,7 @@ class Verifier:
             MissingTokenError: there is no such line, or it is of another scheme.
             InvalidTokenError: anything is wrong with the line or the token; `reason` is for the log.
             KeySetUnavailableError: no key set is known, so nobody can tell.
+            IssuerUnavailableError: the token is opaque, and its issuer cannot be asked.
         """
         try:
             return await self._principal(_bearer(authorization_headers))
@@ -53,6 +54,8 @@ class Verifier:
             raise
 
     async def _principal(self, raw: bytes) -> Principal:
+        if is_opaque(raw, bytes_max=self._bytes_max):
+            return await self._trust.introspection(raw).principal(raw)
         digest = sha256(raw).digest()
         principal = self._remembered(digest)
         if principal is None:

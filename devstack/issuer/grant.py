@@ -1,34 +1,24 @@
-"""Which token does this request get? The client-credentials grant, with its errors (RFC 6749, 4.4 and 5.2).
+"""Which token does this request get, and what does it say? Client credentials and logins (RFC 6749; RFC 9068).
 
-Beyond the RFC, for development: `sub` names the caller, `role` (may repeat) its roles, `ttl` the
-token's seconds.
+Beyond the RFCs, for development: with client credentials `sub` names the caller, `role` (may repeat) its
+roles, `ttl` the token's seconds; `token_format=opaque` asks for a token that says nothing by itself.
 """
 
-import base64
-import binascii
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from uuid import UUID
 
 from paidonce.app.clock import new_id
-from paidonce.devstack.issuer.clients import Client, authenticate
+from paidonce.devstack.issuer.clients import Client
 from paidonce.devstack.issuer.configuration import TTL_MAX_S, TTL_S
+from paidonce.devstack.issuer.families import Family
+from paidonce.devstack.issuer.form import Form, GrantError
 
 #: Every API of the stack is one audience.
 AUDIENCE = "paidonce"
-#: Fields of one request; a dozen roles are many.
-FIELDS_MAX = 64
-_REPEATABLE = frozenset({"role"})
-
-
-class GrantError(Exception):
-    """The request gets no token; `code` is one of RFC 6749, section 5.2."""
-
-    def __init__(self, code: str, description: str, *, status: int = 400) -> None:
-        super().__init__(description)
-        self.code = code
-        self.status = status
+KINDS = ("authorization_code", "refresh_token", "client_credentials")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +26,38 @@ class Request:
     """What a client asked for, checked."""
 
     client: Client
+    tenant: str
     sub: str
     scopes: tuple[str, ...]
     roles: tuple[str, ...]
-    ttl_s: int
+    ttl_s: int = TTL_S
+    #: the login that it follows from; None: the client speaks for itself
+    family_id: UUID | None = None
+    opaque: bool = False
 
 
-def read(authorization: str | None, body: bytes) -> Request:
-    """Return the request in the form `body`; raises GrantError."""
-    fields, roles = _fields(body)
-    client = _client(authorization, fields)
-    if "grant_type" not in fields:
-        raise GrantError("invalid_request", "grant_type is missing")
-    if fields["grant_type"] != "client_credentials":
-        raise GrantError("unsupported_grant_type", "this issuer grants client_credentials only")
-    return Request(client, _sub(fields, client), _scopes(fields, client), roles, _ttl_s(fields))
+def kind(form: Form) -> str:
+    """Return the grant type that is asked for, one of KINDS; raises GrantError."""
+    if form.need("grant_type") not in KINDS:
+        raise GrantError("unsupported_grant_type", f"this issuer grants {', '.join(KINDS)}")
+    return form.fields["grant_type"]
+
+
+def client_credentials(form: Form) -> Request:
+    """Return what a client asks for in its own name; raises GrantError."""
+    client = form.client
+    if client.tenant is None:
+        raise GrantError("unauthorized_client", "this client speaks for nobody by itself: let a person log in")
+    scopes = narrowed(form.fields.get("scope", ""), client.scopes)
+    return Request(client, client.tenant, _sub(form, client), scopes, form.roles, _ttl_s(form), opaque=_opaque(form))
+
+
+def of_family(form: Form, family: Family) -> Request:
+    """Return what a login's client asks for: no more than the login allowed; raises GrantError."""
+    scopes = narrowed(form.fields.get("scope", ""), family.scopes)
+    return Request(
+        form.client, family.tenant, family.sub, scopes, family.roles, family_id=family.id, opaque=_opaque(form)
+    )
 
 
 def claims(request: Request, iss: str, now: datetime) -> dict[str, Any]:
@@ -60,7 +67,7 @@ def claims(request: Request, iss: str, now: datetime) -> dict[str, Any]:
         "iss": iss,
         "aud": AUDIENCE,
         "sub": request.sub,
-        "tenant": request.client.tenant,
+        "tenant": request.tenant,
         "scope": " ".join(request.scopes),
         "roles": list(request.roles),
         "iat": issued,
@@ -68,59 +75,33 @@ def claims(request: Request, iss: str, now: datetime) -> dict[str, Any]:
         "exp": issued + request.ttl_s,
         "jti": str(new_id()),
         "client_id": request.client.id,
-    }
+    } | ({"sid": str(request.family_id)} if request.family_id else {})
 
 
-def _fields(body: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
-    try:
-        pairs = parse_qsl(body.decode("ascii"), strict_parsing=bool(body), max_num_fields=FIELDS_MAX, errors="strict")
-    except ValueError as error:
-        raise GrantError("invalid_request", "the body is not a form") from error
-    single = [(name, value) for name, value in pairs if name not in _REPEATABLE]
-    if len(dict(single)) != len(single):
-        raise GrantError("invalid_request", "a parameter is repeated")
-    return dict(single), tuple(value for name, value in pairs if name in _REPEATABLE)
+def narrowed(asked: str, allowed: Collection[str]) -> tuple[str, ...]:
+    """Return the scopes of the text `asked`, by default all that are allowed; raises GrantError for any other."""
+    scopes = asked.split()
+    if not set(scopes) <= set(allowed):
+        raise GrantError("invalid_scope", f"the scopes are {' '.join(sorted(allowed))}")
+    return tuple(scopes or sorted(allowed))
 
 
-def _client(authorization: str | None, fields: dict[str, str]) -> Client:
-    if authorization is not None and "client_secret" in fields:
-        raise GrantError("invalid_request", "the client authenticates in two ways")
-    if authorization is not None:
-        client_id, secret = _basic(authorization)
-    else:
-        client_id, secret = fields.get("client_id", ""), fields.get("client_secret", "")
-    client = authenticate(client_id, secret)
-    if client is None:
-        raise GrantError("invalid_client", "no such client, or another secret", status=401)
-    return client
-
-
-def _basic(authorization: str) -> tuple[str, str]:
-    scheme, _, encoded = authorization.partition(" ")
-    try:
-        pair = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
-    except (binascii.Error, UnicodeDecodeError):
-        pair = ""
-    client_id, _, secret = pair.partition(":")
-    return unquote_plus(client_id), unquote_plus(secret)
-
-
-def _sub(fields: dict[str, str], client: Client) -> str:
-    sub = fields.get("sub", client.id)
+def _sub(form: Form, client: Client) -> str:
+    sub = form.fields.get("sub", client.id)
     if not 0 < len(sub) <= 255 or not sub.isprintable():
         raise GrantError("invalid_request", "sub has 1 to 255 printable characters")
     return sub
 
 
-def _scopes(fields: dict[str, str], client: Client) -> tuple[str, ...]:
-    asked = fields.get("scope", "").split()
-    if not set(asked) <= client.scopes:
-        raise GrantError("invalid_scope", f"this client has the scopes {' '.join(sorted(client.scopes))}")
-    return tuple(asked or sorted(client.scopes))
-
-
-def _ttl_s(fields: dict[str, str]) -> int:
-    text = fields.get("ttl", str(TTL_S))
+def _ttl_s(form: Form) -> int:
+    text = form.fields.get("ttl", str(TTL_S))
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= TTL_MAX_S):
         raise GrantError("invalid_request", f"ttl is 1 to {TTL_MAX_S} seconds")
     return int(text)
+
+
+def _opaque(form: Form) -> bool:
+    name = form.fields.get("token_format", "jwt")
+    if name not in ("jwt", "opaque"):
+        raise GrantError("invalid_request", "token_format is jwt or opaque")
+    return name == "opaque"

@@ -8,16 +8,25 @@ import uvicorn
 
 from paidonce.app import log
 from paidonce.devstack.issuer import signing
-from paidonce.devstack.issuer.app import NOTICE, create
-from paidonce.devstack.issuer.configuration import IssuerSettings
+from paidonce.devstack.issuer.app import create
+from paidonce.devstack.issuer.configuration import issuer_settings
+from paidonce.devstack.issuer.database import Database
+from paidonce.devstack.issuer.login_page import NOTICE
+from paidonce.devstack.issuer.logins import Logins
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; raises pydantic.ValidationError when PAIDONCE_ISSUER_FOLDER is missing."""
-    settings = IssuerSettings()
+    settings = issuer_settings()
     log.configure("issuer")
     structlog.get_logger(__name__).warning(NOTICE, iss=settings.iss)
-    application = create(signing.kept_in(settings.folder), settings.iss)
+    application = create(
+        signing.kept_in(settings.folder),
+        settings.iss,
+        database=Database(settings.dsn),
+        logins=Logins(per_minute=settings.logins_per_minute),
+        redirect_uris=settings.redirect_uris,
+    )
     # uvicorn raises the signal that ended it once more, which would make a clean stop look like a kill.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
@@ -28,4 +37,6 @@ def main() -> None:
         ssl_keyfile=settings.tls_key,
         access_log=False,
         log_config=None,
+        # Addresses are counted as they connect: nobody's header may choose one.
+        proxy_headers=False,
     )

@@ -1,21 +1,25 @@
-"""What does the development issuer sign with? One RSA key, made at the first start and kept in a folder."""
+"""What does the development issuer sign with, now? One of its RSA keys; the next is announced before it signs."""
 
-import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-KEY_FILE = "signing-key.pem"
-KEY_BITS = 2_048
+from paidonce.app.clock import Clock, SystemClock
+from paidonce.devstack.issuer import key_file
+from paidonce.devstack.issuer.key_file import KeptKey
+
 #: The media type of an access token (RFC 9068, section 2.1).
 TYPE = "at+jwt"
 
 
 class SigningKey:
-    """The private key, and what the world may see of it."""
+    """A private key, and what the world may see of it."""
 
     def __init__(self, key: RSAKey) -> None:
         self._key = key
@@ -25,25 +29,60 @@ class SigningKey:
         """Return an access token with these claims."""
         return jwt.encode({"alg": "RS256", "typ": TYPE, "kid": self.kid}, dict(claims), self._key)
 
+    def claims(self, token: str) -> dict[str, Any]:
+        """Return the claims of a token that this key signed; raises whatever the library has against it."""
+        decoded = jwt.decode(token, self._key, algorithms=["RS256"])
+        if decoded.header.get("kid") != self.kid or decoded.header.get("typ") != TYPE:
+            raise ValueError("not an access token of this key")
+        return decoded.claims
+
     def public(self) -> dict[str, Any]:
         """Return the public half as a JSON Web Key."""
         return {**self._key.as_dict(private=False), "kid": self.kid, "use": "sig", "alg": "RS256"}
 
 
-def kept_in(folder: Path) -> SigningKey:
-    """Return the key that is kept in `folder`; make both when they are missing, for this user's eyes only."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / KEY_FILE
-    if not path.exists():
-        _keep(RSAKey.generate_key(KEY_BITS).as_pem(private=True), path)
-    return SigningKey(RSAKey.import_key(path.read_bytes()))
+class SigningKeys:
+    """The keys in a folder. A rotation by another process is seen at the next look: the file is new then."""
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self._folder = folder
+        self._clock = clock or SystemClock()
+        self._version = -1
+        self._kept: Sequence[tuple[KeptKey, SigningKey]] = ()
+        self._one = threading.Lock()
+
+    def current(self) -> SigningKey:
+        """Return the key that signs now: of those that may, the youngest."""
+        now = self._clock.now()
+        # In the file the youngest is last, and `max` takes the first of equals.
+        return max(((kept, key) for kept, key in reversed(self._read()) if kept.signs_from <= now), key=_age)[1]
+
+    def published(self) -> list[SigningKey]:
+        """Return the keys of the key set: the announced, the one that signs, and those whose tokens still live."""
+        return [key for kept, key in self._read() if kept.is_published(self._clock.now())]
+
+    def claims(self, token: str, iss: str) -> dict[str, Any] | None:
+        """Return the claims of an access token of the issuer `iss`, over or not; None: we did not sign it."""
+        for key in self.published():
+            with suppress(Exception):  # however the library fails on it, it is no token of this key
+                claims = key.claims(token)
+                return claims if claims.get("iss") == iss else None
+        return None
+
+    def _read(self) -> Sequence[tuple[KeptKey, SigningKey]]:
+        with self._one:
+            version = key_file.version(self._folder)
+            if version != self._version:
+                self._kept = [(kept, SigningKey(RSAKey.import_key(kept.pem))) for kept in key_file.read(self._folder)]
+                self._version = version
+            return self._kept
 
 
-def _keep(pem: bytes, path: Path) -> None:
-    # Whole or not at all: a start that is killed here must not leave half a key.
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def kept_in(folder: Path, clock: Clock | None = None) -> SigningKeys:
+    """Return the keys that are kept in `folder`; make both when they are missing, for this user's eyes only."""
+    key_file.make(folder)
+    return SigningKeys(folder, clock)
+
+
+def _age(found: tuple[KeptKey, SigningKey]) -> datetime:
+    return found[0].signs_from

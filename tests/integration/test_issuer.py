@@ -1,12 +1,15 @@
 """Does the development issuer, as a process of its own, give tokens that the API's verifier takes?"""
 
+import json
 import os
 import socket
 import stat
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64decode
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -15,6 +18,7 @@ from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.errors import InvalidTokenError
 from paidonce.app.settings import Settings
+from paidonce.devstack.issuer import key_file
 from paidonce.devstack.issuer.clients import credentials
 from paidonce.devstack.tokens import TokenRefusedError, fetch_token
 
@@ -94,7 +98,7 @@ def test_no_token_for_strangers(issuer):
 def test_discovery_leads_to_both(issuer):
     discovery = httpx.get(f"{issuer}/.well-known/openid-configuration").json()
     assert discovery["issuer"] == issuer
-    (jwk,) = httpx.get(discovery["jwks_uri"]).json()["keys"]
+    jwk = httpx.get(discovery["jwks_uri"]).json()["keys"][0]
     assert set(jwk) == {"kty", "n", "e", "kid", "use", "alg"}  # nothing private
     form = {"grant_type": "client_credentials"}
     answer = httpx.post(discovery["token_endpoint"], data=form, auth=credentials("acme"))
@@ -133,3 +137,29 @@ async def test_the_key_survives_a_restart_and_is_private(issuer, folder):
         assert httpx.get(f"{again}/.well-known/jwks.json").json() == httpx.get(f"{issuer}/.well-known/jwks.json").json()
         with pytest.raises(InvalidTokenError):  # the same key, but another `iss`
             await verified(issuer, fetch_token(again))
+
+
+def rotated(folder) -> str:
+    """Rotate as an operator does; return what the command says."""
+    command = [sys.executable, "-m", "paidonce.cli", "issuer", "rotate", "--at-once"]
+    environment = os.environ | {"PAIDONCE_ISSUER_FOLDER": str(folder)}
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def kid(token: str) -> str:
+    return json.loads(urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"]
+
+
+async def test_a_rotation_by_command_reaches_the_running_issuer_and_costs_no_token(issuer, folder):
+    before = fetch_token(issuer)
+    new = rotated(folder).split()[0]
+    after = fetch_token(issuer)
+    assert kid(after) == new != kid(before)
+    kids = {jwk["kid"] for jwk in httpx.get(f"{issuer}/.well-known/jwks.json").json()["keys"]}
+    assert {kid(before), new} <= kids
+    assert (await verified(issuer, before)).tenant == (await verified(issuer, after)).tenant == "acme"
+    key_file.rotate(folder, datetime.now(UTC), drop=True)
+    for leaked in (before, after):
+        with pytest.raises(InvalidTokenError):
+            await verified(issuer, leaked)
+    assert (await verified(issuer, fetch_token(issuer))).tenant == "acme"

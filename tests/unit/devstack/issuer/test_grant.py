@@ -5,8 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from paidonce.devstack.issuer.clients import credentials
-from paidonce.devstack.issuer.grant import FIELDS_MAX, GrantError, claims, read
+from paidonce.devstack.issuer.clients import api_credentials, credentials
+from paidonce.devstack.issuer.form import FIELDS_MAX, GrantError, authenticated
+from paidonce.devstack.issuer.grant import claims, client_credentials, kind
+
+
+def read(authorization, body):
+    form = authenticated(authorization, body)
+    kind(form)
+    return client_credentials(form)
 
 
 def basic(client_id: str, secret: str) -> str:
@@ -68,6 +75,11 @@ def test_a_secret_may_be_encoded_as_the_rfc_says():
         (ACME, b"grant_type=password&username=joe&password=x", "unsupported_grant_type", 400),
         (ACME, GRANT + b"&scope=payments:write+admin", "invalid_scope", 400),
         (ACME, GRANT + b"&ttl=3601", "invalid_request", 400),
+        (ACME, GRANT + b"&token_format=paper", "invalid_request", 400),
+        (None, GRANT + b"&client_id=paidonce-native", "unauthorized_client", 400),
+        (None, GRANT + b"&client_id=paidonce-native&client_secret=x", "invalid_client", 401),
+        (None, GRANT + b"&client_id=acme-development", "invalid_client", 401),
+        (basic(*api_credentials()), GRANT, "unauthorized_client", 400),
         (ACME, GRANT + b"&ttl=0", "invalid_request", 400),
         (ACME, GRANT + b"&ttl=-1", "invalid_request", 400),
         (ACME, GRANT + b"&ttl=1e3", "invalid_request", 400),

@@ -1,6 +1,6 @@
 """The breaker opens after failures in a row, and one probe decides whether it closes."""
 
-from paidonce.workers.breaker import Breaker
+from paidonce.app.breaker import Breaker
 
 
 class HandClock:
@@ -87,3 +87,33 @@ def test_failures_of_calls_begun_before_it_opened_do_not_prolong_it():
     breaker.report(alive=False)
     clock.seconds += 1
     assert breaker.room(16) == 1
+
+
+def test_each_failed_probe_doubles_the_time_up_to_the_most(monkeypatch):
+    monkeypatch.setattr("paidonce.app.retry.random.uniform", lambda _least, most: most)  # no jitter
+    clock = HandClock()
+    breaker = Breaker(clock, failures=1, open_s=1.0, open_most_s=4.0)
+    breaker.enter()
+    breaker.report(alive=False)
+    for pause_s in (1.0, 2.0, 4.0, 4.0):
+        clock.seconds += pause_s - 0.1
+        assert not breaker.enter()
+        clock.seconds += 0.1
+        assert breaker.enter()
+        breaker.report(alive=False)
+    clock.seconds += 4.0
+    breaker.enter()
+    breaker.report(alive=True)
+    breaker.enter()
+    breaker.report(alive=False)
+    clock.seconds += 1.0
+    assert breaker.enter(), "after an answer it begins anew"
+
+
+def test_the_time_is_jittered_over_the_whole_of_it(monkeypatch):
+    monkeypatch.setattr("paidonce.app.retry.random.uniform", lambda least, _most: least)
+    clock = HandClock()
+    breaker = Breaker(clock, failures=1, open_s=1.0, open_most_s=4.0)
+    breaker.enter()
+    breaker.report(alive=False)
+    assert breaker.enter()
