@@ -29,6 +29,8 @@ class TrustedIssuer(BaseModel):
     #: where its tokens name tenant and roles; dots lead into objects
     tenant_claim: str = "tenant"
     roles_claim: str = "roles"
+    #: and how many minor units the refunds of one payment may add up to; without it the setting's
+    refund_limit_claim: str = "refund_limit"
 
 
 class Settings(BaseSettings):
@@ -98,8 +100,15 @@ class Settings(BaseSettings):
     audience: str = Field("paidonce", description="The `aud` that a token must name.")
     issuers: list[TrustedIssuer] = Field(
         [],
-        description="Several issuers, as JSON: [{issuer, jwks_url, audiences, tenants, tenant_claim, roles_claim}]; "
+        description="Several issuers, as JSON: [{issuer, jwks_url, audiences, tenants, tenant_claim, roles_claim, "
+        "refund_limit_claim}]; "
         "then the three above are not used.",
+    )
+    refund_limit_minor: int = Field(
+        100_000,
+        ge=0,
+        description="Minor units, of the payment's currency, that one payment's refunds may add up to where the token "
+        "has no claim refund_limit; above the limit 403.",
     )
     token_bytes_max: int = Field(4_096, description="Bytes of a token; above it 401.")
     token_skew_s: int = Field(120, description="Seconds by which the issuer's clock may differ from ours.")

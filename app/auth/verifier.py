@@ -97,7 +97,9 @@ def _bearer(lines: list[bytes] | list[str]) -> bytes:
     if len(lines) > 1:
         raise InvalidTokenError("more than one Authorization line")
     line = lines[0]
-    scheme, _, token = (line if isinstance(line, bytes) else line.encode("utf-8", "replace")).partition(b" ")
+    # Blanks around a value are not part of it (RFC 9110, section 5.5); the HTTP parser leaves those at its end.
+    value = (line if isinstance(line, bytes) else line.encode("utf-8", "replace")).strip(b" \t")
+    scheme, _, token = value.partition(b" ")
     if scheme.lower() != b"bearer":
         raise MissingTokenError
     return token.lstrip(b" ")
