@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     # --- the API
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the API listens on.")
-    api_head_bytes_max: int = Field(16_384, description="Bytes of request line and headers; above it 431.")
+    api_head_bytes_max: int = Field(16_384, description="Bytes of a request's head as sent; above it 431.")
     api_body_bytes_max: int = Field(65_536, description="Bytes of a request body; a payment needs 2 KB. Above it 413.")
     api_connections_max: int = Field(
         16, ge=4, description="Database connections of one API process, per pool; two of them share out payments."

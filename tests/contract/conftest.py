@@ -33,12 +33,13 @@ def _beside(name: str) -> ModuleType:
 
 
 attack_tokens = _beside("attack_tokens")
+ATTACKS = (*attack_tokens.TABLE, *_beside("attack_paddings").TABLE)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test with the argument `attack` once for each row of the table."""
     if "attack" in metafunc.fixturenames:
-        metafunc.parametrize("attack", attack_tokens.TABLE, ids=lambda row: row.name)
+        metafunc.parametrize("attack", ATTACKS, ids=lambda row: row.name)
 
 
 def b64(data: bytes) -> bytes:
@@ -131,8 +132,14 @@ def parties(issuer: Forger, stranger: Forger, weak: Forger):
 
 @pytest.fixture(scope="session")
 def attack_table():
-    """Every row of the attack table (attack_tokens.py); the argument `attack` gives one at a time."""
-    return attack_tokens.TABLE
+    """Every row of attack_tokens.py and attack_paddings.py; the argument `attack` gives one at a time."""
+    return ATTACKS
+
+
+@pytest.fixture(scope="session")
+def sized():
+    """Make a valid token of exactly so many bytes: `sized(issuer, 4096)`."""
+    return attack_tokens.sized
 
 
 def _whole(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
