@@ -1,12 +1,13 @@
 """Does the verifier answer every row of the attack table as the table says, and why it says?"""
 
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
 
 from paidonce.app.auth.trust import Trust
-from paidonce.app.auth.verifier import Verifier
+from paidonce.app.auth.verifier import REFUSED, Verifier
 from paidonce.app.errors import InvalidTokenError, MissingTokenError
 
 
@@ -36,6 +37,21 @@ def test_the_table_is_one(attack_table):
     names = Counter(attack.name for attack in attack_table)
     assert [name for name, count in names.items() if count > 1] == []
     assert sum(attack.status != 200 for attack in attack_table) >= 60
+
+
+async def test_refusals_are_counted_by_few_words(attack_table, verifier, parties):
+    before = counted()
+    for attack in attack_table:
+        with suppress(InvalidTokenError, MissingTokenError):
+            await verifier.verify(attack.make(parties).lines())
+    parts = {part for part, count in counted().items() if count > before.get(part, 0)}
+    assert {"header", "payload", "signature", "kid", "iss", "aud", "exp", "tenant", "too long"} < parts
+    assert len(parts) < 25
+
+
+def counted() -> dict[str, float]:
+    samples = [sample for metric in REFUSED.collect() for sample in metric.samples if sample.name.endswith("_total")]
+    return {sample.labels["part"]: sample.value for sample in samples}
 
 
 async def test_text_is_read_as_bytes_are(verifier, issuer):
