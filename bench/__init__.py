@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from paidonce.bench import api, backlog, e2e, figures, inbox, latency, machine, relay
+from paidonce.bench import api, backlog, e2e, figures, inbox, latency, machine, relay, tokens
 from paidonce.bench.errors import BenchError
 from paidonce.bench.figures import Figure
 from paidonce.bench.terms import Terms
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Terms], list[Figure]]] = {
     "latency": latency.measure,
     "inbox": inbox.measure,
     "e2e": e2e.measure,
+    "token": tokens.measure,
 }
 
 
