@@ -95,6 +95,12 @@ class InsufficientScopeError(Problem):
         self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope"{needed}'}
 
 
+class RefundLimitError(InsufficientScopeError):
+    """The refunds of this payment would add up to more than this token allows: its claim refund_limit would have to."""
+
+    code = "refund-limit-exceeded"
+
+
 class NotFoundError(Problem):
     """There is no such resource."""
 

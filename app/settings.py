@@ -44,6 +44,8 @@ class TrustedIssuer(BaseModel):
     #: where its tokens name tenant and roles; dots lead into objects
     tenant_claim: str = "tenant"
     roles_claim: str = "roles"
+    #: and how many minor units the refunds of one payment may add up to; without it the setting's
+    refund_limit_claim: str = "refund_limit"
     #: None: it is never asked about a token, only its keys are
     opaque: OpaqueTokens | None = None
 
@@ -72,7 +74,7 @@ class Settings(BaseSettings):
     # --- the API
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the API listens on.")
-    api_head_bytes_max: int = Field(16_384, description="Bytes of request line and headers; above it 431.")
+    api_head_bytes_max: int = Field(16_384, description="Bytes of a request's head as sent; above it 431.")
     api_body_bytes_max: int = Field(65_536, description="Bytes of a request body; a payment needs 2 KB. Above it 413.")
     api_connections_max: int = Field(
         16, ge=4, description="Database connections of one API process, per pool; two of them share out payments."
@@ -116,7 +118,13 @@ class Settings(BaseSettings):
     issuers: list[TrustedIssuer] = Field(
         [],
         description="Several issuers, as JSON: [{issuer, jwks_url, audiences, tenants, tenant_claim, roles_claim, "
-        "opaque: {client_id, client_secret, url, prefix}}]; then the three above are not used.",
+        "refund_limit_claim, opaque: {client_id, client_secret, url, prefix}}]; then the three above are not used.",
+    )
+    refund_limit_minor: int = Field(
+        100_000,
+        ge=0,
+        description="Minor units, of the payment's currency, that one payment's refunds may add up to where the token "
+        "has no claim refund_limit; above the limit 403.",
     )
     token_bytes_max: int = Field(4_096, description="Bytes of a token; above it 401.")
     token_skew_s: int = Field(120, description="Seconds by which the issuer's clock may differ from ours.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from paidonce.app.errors import PaidonceError
-from paidonce.bench import api, backlog, e2e, figures, inbox, latency, machine, relay
+from paidonce.bench import api, backlog, e2e, figures, inbox, latency, machine, relay, tokens
 from paidonce.bench.errors import BenchError
 from paidonce.bench.figures import Figure
 from paidonce.bench.terms import Terms
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[Terms], list[Figure]]] = {
     "latency": latency.measure,
     "inbox": inbox.measure,
     "e2e": e2e.measure,
+    "token": tokens.measure,
 }
 
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from paidonce.app.auth.policy import ADMIN
 from paidonce.chaos import faults, merchant, tables, witnesses, workload
 from paidonce.chaos.drain import DRAIN_WITHIN_S, Drained, drain
 from paidonce.chaos.facts import Facts, Fault
@@ -112,7 +113,7 @@ def execute(
             load_s=planned_s,
             apis=tuple(stack.addresses.apis),
             history=str(folder / "history.jsonl"),
-            tokens={tenant: stack.token(tenant=tenant) for tenant in TENANTS},
+            tokens={tenant: stack.token(tenant=tenant, roles=[ADMIN]) for tenant in TENANTS},
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
         )
         load_s, through, fired = _load(stack, folder, config, watcher, strikes or _kills(seed))

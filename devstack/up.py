@@ -10,6 +10,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from paidonce.app.auth.policy import ADMIN
 from paidonce.devstack.errors import StackError
 from paidonce.devstack.servers import Report
 from paidonce.devstack.stack import Stack
@@ -71,7 +72,7 @@ def _reporter(console: Console) -> Report:
 
 
 def _show(console: Console, stack: Stack) -> None:
-    addresses, token = stack.addresses, stack.token()
+    addresses, token = stack.addresses, stack.token(roles=[ADMIN])
     for name, value in asdict(addresses).items():
         if name != "apis":
             console.print(f"{name:>9}  {value}", soft_wrap=True)

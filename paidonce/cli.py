@@ -163,7 +163,7 @@ def bench(
         bool, typer.Option("--with-debezium", help="Measure Debezium Server too; fetched from Maven, once.")
     ] = False,
 ) -> None:
-    """Measure, each figure beside its peer in the same run: api, relay, backlog, latency, inbox, e2e."""
+    """Measure, each figure beside its peer in the same run: api, relay, backlog, latency, inbox, e2e, token."""
     from paidonce.bench import run  # noqa: PLC0415
 
     run(names or [], json_file, with_debezium=with_debezium, as_markdown=markdown)

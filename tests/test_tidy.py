@@ -143,7 +143,7 @@ def test_every_metric_is_documented() -> None:
     names = {name for _, source in sources(*PRODUCT) for name in made.findall(source)}
     assert len(names) > 20
     documented = (ROOT / "docs/operations.md").read_text()
-    assert [name for name in sorted(names) if f"`{name}`" not in documented] == []
+    assert [name for name in sorted(names) if not re.search(rf"`{name}[`{{]", documented)] == []
 
 
 def test_every_table_has_one_home() -> None:

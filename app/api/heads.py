@@ -17,6 +17,8 @@ from paidonce.app.errors import BadRequestError, Problem
 LINGER_S = 1.0
 #: Bytes around one header on the wire: colon, blank, line end.
 _HEADER_OVERHEAD_BYTES = 4
+#: Bytes around method and target: two blanks, HTTP/1.1, line end, and the empty line that ends the head.
+_HEAD_OVERHEAD_BYTES = 14
 #: Bytes of a refused body that are still read, so that the refusal reaches its sender, who writes first.
 _DISCARDED_BYTES_MAX = 64 * 1024 * 1024
 
@@ -71,7 +73,8 @@ class CappedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_waiting()
         lines = sum(len(name) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in self.headers)
-        if len(self.url) + lines > self.head_bytes_max:
+        # As many as on the wire: a head of this size is taken or refused alike, however it was cut on its way.
+        if len(self.parser.get_method()) + len(self.url) + lines + _HEAD_OVERHEAD_BYTES > self.head_bytes_max:
             self._refused = problems.HeadTooLargeError()
             raise self._refused
         if self.parser.should_upgrade() and _has_body(self.headers):

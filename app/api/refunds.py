@@ -12,8 +12,9 @@ from paidonce.app.api.payments import ETAG, KEY_PROBLEMS
 from paidonce.app.api.reply import Reply
 from paidonce.app.api.schemas import Page, Refund, RefundCreate, Refunds
 from paidonce.app.api.transactions import read
+from paidonce.app.auth import policy
 from paidonce.app.documents import as_json
-from paidonce.app.errors import NotFoundError, NotRefundableError
+from paidonce.app.errors import NotFoundError, NotRefundableError, RefundLimitError
 from paidonce.app.payments import model, refunds, store
 
 
@@ -23,7 +24,12 @@ async def create(call: Call) -> Reply:
     document = await call.json()
     draft = validated(RefundCreate, document)
     stored = await call.services.payments.refund(
-        claim_of(call, document), payment_id, draft.amount, draft.reason, {"traceparent": call.trace.traceparent}
+        claim_of(call, document),
+        payment_id,
+        draft.amount,
+        draft.reason,
+        {"traceparent": call.trace.traceparent},
+        limit=policy.amount_limit(call.principal, "POST", _PATH, call.services.settings),
     )
     return stored_reply(call, stored)
 
@@ -78,7 +84,7 @@ OPERATIONS = (
             "Location": "Where the refund is.",
             "Idempotent-Replayed": "`true` when this is the stored answer of an earlier request with the same key.",
         },
-        problems=(*KEY_PROBLEMS, NotFoundError, NotRefundableError),
+        problems=(*KEY_PROBLEMS, NotFoundError, NotRefundableError, RefundLimitError),
     ),
     Operation(
         method="GET",

@@ -19,8 +19,11 @@ ACCESS_TYPES = frozenset({"bearer", "at+jwt"})
 REFUSED_CLAIMS = frozenset({"at_hash", "c_hash", "s_hash", "events", "cnf"})
 #: The end of the year 9999, the last second that a datetime holds.
 TIME_MAX = 253_402_300_799
+#: 2^53, up to which every reader of JSON counts alike (RFC 8785); eleven digits are more than any provider takes.
+AMOUNT_MAX = 2**53
 TENANT_CHARS_MAX = 64
 SUB_CHARS_MAX = 255
+_MISSING = object()
 
 
 def principal_of(payload: Mapping[str, Any], issuer: TrustedIssuer, now: float, *, skew_s: int) -> Principal:
@@ -41,6 +44,7 @@ def principal_of(payload: Mapping[str, Any], issuer: TrustedIssuer, now: float, 
         roles=_roles(_at(payload, issuer.roles_claim, [])),
         expires_at=datetime.fromtimestamp(expires, UTC),
         client_id=client_id if isinstance(client_id, str) and client_id.isprintable() else None,
+        refund_limit=_amount(payload, issuer.refund_limit_claim),
     )
 
 
@@ -103,6 +107,16 @@ def _tenant(payload: Mapping[str, Any], issuer: TrustedIssuer) -> str:
     if issuer.tenants is not None and tenant not in issuer.tenants:
         raise InvalidTokenError(f"{issuer.tenant_claim}: not one that this issuer may speak for")
     return tenant
+
+
+def _amount(payload: Mapping[str, Any], claim: str) -> int | None:
+    """Return the claim's minor units; None only where there is no such claim."""
+    value = _at(payload, claim, _MISSING)
+    if value is _MISSING:
+        return None
+    if type(value) is not int or not 0 <= value <= AMOUNT_MAX:
+        raise InvalidTokenError(f"{claim}: not an integer number of minor units")
+    return value
 
 
 def _scopes(value: object) -> frozenset[str]:

@@ -1,27 +1,39 @@
-"""Who may do what? One table: method and route template to scopes and roles.
+"""Who may do what? One table: method and route template to scopes, roles, and how much.
 
 A route that is neither in the table nor public is refused. The tenant is not in the table,
 because no token is valid without one; rows are the caller's own or do not exist for it
-(docs/design.md, "Who may call" and "The API").
+(docs/design.md, "Who may call" and "The API"). An amount is known only where the payment is
+locked: the table says what the caller's limit is, and the service holds the amount against it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paidonce.app.auth.principal import Principal
 from paidonce.app.errors import InsufficientScopeError
+from paidonce.app.settings import Settings
+
+#: Whoever decides where a tenant's events go may read them all.
+ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a caller needs: all of the scopes, and one of the roles unless there are none."""
+    """What a caller needs: all of the scopes, one of the roles unless there are none, and no more than the limit."""
 
     scopes: frozenset[str]
     roles: frozenset[str] = frozenset()
+    #: the most that the caller may move here, in minor units; None: nothing that the route does is limited by amount
+    limit: Callable[[Principal, Settings], int] | None = None
 
 
-def _needs(*scopes: str) -> Rule:
-    return Rule(frozenset(scopes))
+def _needs(*scopes: str, role: str | None = None, limit: Callable[[Principal, Settings], int] | None = None) -> Rule:
+    return Rule(frozenset(scopes), frozenset() if role is None else frozenset({role}), limit)
+
+
+def _refund_limit(principal: Principal, settings: Settings) -> int:
+    """The token's own limit, be it higher or lower; the installation's where the token has none."""
+    return settings.refund_limit_minor if principal.refund_limit is None else principal.refund_limit
 
 
 _PAYMENT = "/v1/payments/{payment_id}"
@@ -34,16 +46,16 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", _PAYMENT): _needs("payments:read"),
     ("PATCH", _PAYMENT): _needs("payments:write"),
     ("POST", f"{_PAYMENT}/cancel"): _needs("payments:write"),
-    ("POST", f"{_PAYMENT}/refunds"): _needs("payments:refund"),
+    ("POST", f"{_PAYMENT}/refunds"): _needs("payments:refund", limit=_refund_limit),
     ("GET", f"{_PAYMENT}/refunds"): _needs("payments:read"),
     ("GET", f"{_PAYMENT}/refunds/{{refund_id}}"): _needs("payments:read"),
     ("PUT", _CUSTOMER): _needs("customers:write"),
     ("GET", _CUSTOMER): _needs("customers:read"),
     ("PATCH", _CUSTOMER): _needs("customers:write"),
     ("DELETE", _CUSTOMER): _needs("customers:write"),
-    ("PUT", _ENDPOINT): _needs("webhooks:write"),
+    ("PUT", _ENDPOINT): _needs("webhooks:write", role=ADMIN),
     ("GET", _ENDPOINT): _needs("webhooks:write"),
-    ("DELETE", _ENDPOINT): _needs("webhooks:write"),
+    ("DELETE", _ENDPOINT): _needs("webhooks:write", role=ADMIN),
     ("GET", "/v1/me"): _needs(),
 }
 
@@ -77,6 +89,18 @@ def authorize(principal: Principal, method: str, route_template: str) -> None:
     if method == "OPTIONS" and route_template in _TEMPLATES:
         return
     allow(principal, RULES.get((_as_get(method), route_template)))
+
+
+def amount_limit(principal: Principal, method: str, route_template: str, settings: Settings) -> int:
+    """Return how many minor units the caller may move here; whoever knows the amount holds it against that.
+
+    Raises:
+        InsufficientScopeError: the table sets no limit for this route, so nobody may ask for one.
+    """
+    rule = RULES.get((method, route_template))
+    if rule is None or rule.limit is None:
+        raise InsufficientScopeError
+    return rule.limit(principal, settings)
 
 
 def allow(principal: Principal, rule: Rule | None) -> None:

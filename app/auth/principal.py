@@ -17,3 +17,5 @@ class Principal:
     expires_at: datetime
     #: the OAuth client that the token was issued to, where the issuer says so
     client_id: str | None = None
+    #: minor units that the refunds of one payment may add up to; None: the issuer says nothing of it
+    refund_limit: int | None = None

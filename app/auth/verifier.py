@@ -10,6 +10,7 @@ from hashlib import sha256
 import structlog
 from joserfc import jws
 from joserfc.jwk import RSAKey
+from prometheus_client import Counter
 
 from paidonce.app.auth.claims import principal_of
 from paidonce.app.auth.keyset import KeySet
@@ -22,6 +23,7 @@ from paidonce.app.settings import Settings
 
 #: Verified tokens kept: about 2 MB. A client reuses its token for minutes, and the check costs more than the payment.
 VERIFIED_MAX = 4_096
+REFUSED = Counter("paidonce_tokens_refused_total", "Tokens answered 401, by the part that was wrong.", ["part"])
 _REGISTRY = jws.JWSRegistry(algorithms=[ALGORITHM], strict_check_header=False)
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +53,8 @@ class Verifier:
             return await self._principal(_bearer(authorization_headers))
         except InvalidTokenError as error:
             _log.info("token refused", reason=error.reason)
+            # What stands before the colon is a word of ours; behind it may be the sender's.
+            REFUSED.labels(error.reason.partition(":")[0]).inc()
             raise
 
     async def _principal(self, raw: bytes) -> Principal:
@@ -100,7 +104,9 @@ def _bearer(lines: list[bytes] | list[str]) -> bytes:
     if len(lines) > 1:
         raise InvalidTokenError("more than one Authorization line")
     line = lines[0]
-    scheme, _, token = (line if isinstance(line, bytes) else line.encode("utf-8", "replace")).partition(b" ")
+    # Blanks around a value are not part of it (RFC 9110, section 5.5); the HTTP parser leaves those at its end.
+    value = (line if isinstance(line, bytes) else line.encode("utf-8", "replace")).strip(b" \t")
+    scheme, _, token = value.partition(b" ")
     if scheme.lower() != b"bearer":
         raise MissingTokenError
     return token.lstrip(b" ")

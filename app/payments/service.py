@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from paidonce.app.clock import Clock, new_id
 from paidonce.app.documents import as_json
-from paidonce.app.errors import CustomerUnknownError, NotCancelableError, NotRefundableError
+from paidonce.app.errors import CustomerUnknownError, NotCancelableError, NotRefundableError, RefundLimitError
 from paidonce.app.idempotency.guard import Guard, Stored
 from paidonce.app.idempotency.store import Claim, Response
 from paidonce.app.messaging import outbox
@@ -102,13 +102,23 @@ class Payments:
         return await self._guard.once(claim, work)
 
     async def refund(
-        self, claim: Claim, payment_id: UUID, amount: int | None, reason: str | None, headers: Mapping[str, str]
+        self,
+        claim: Claim,
+        payment_id: UUID,
+        amount: int | None,
+        reason: str | None,
+        headers: Mapping[str, str],
+        *,
+        limit: int,
     ) -> Stored:
         """Ask for `amount` of a captured payment back (None: all that is left): 201 with the pending refund.
+
+        All refunds of the payment may add up to `limit` with this one, so that a large one is not made of small ones.
 
         Raises:
             NotFoundError: the tenant has no such payment.
             NotRefundableError: it is not captured, or less than that is left of it.
+            RefundLimitError: they would add up to more than `limit`.
             Problem: what Guard.once raises.
         """
 
@@ -117,8 +127,11 @@ class Payments:
             left = payment.amount - refunds.reserved(tx, payment_id)
             if payment.status != "captured" or left == 0 or (amount or 0) > left:
                 raise NotRefundableError(f"the payment is {payment.status}, and {left} is left to refund")
+            wanted = amount or left
+            if payment.amount - left + wanted > limit:
+                raise RefundLimitError
             payment = store.save(tx, payment)
-            refund = refunds.add(tx, payment, amount or left, reason)
+            refund = refunds.add(tx, payment, wanted, reason)
             self._tell(
                 tx, payment_event("payment.refund_requested", payment, payment.updated_at, refund, headers=headers)
             )

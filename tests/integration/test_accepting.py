@@ -366,15 +366,15 @@ async def test_refunds_at_once_never_exceed_the_amount(service: Service) -> None
     created = await service.payments.create(claim(), DRAFT, {})
     payment_id = UUID(str(created.response.resource_id))
     with pytest.raises(NotRefundableError):
-        await service.payments.refund(claim("r0"), payment_id, 1, None, {})
+        await service.payments.refund(claim("r0"), payment_id, 1, None, {}, limit=1_250)
     await service.execute("UPDATE payments SET status = 'captured', provider_charge_id = 'ch'")
     answers = await asyncio.gather(
-        *(service.payments.refund(claim(f"r{n}"), payment_id, 300, None, {}) for n in range(1, 11)),
+        *(service.payments.refund(claim(f"r{n}"), payment_id, 300, None, {}, limit=1_250) for n in range(1, 11)),
         return_exceptions=True,
     )
     assert sum(isinstance(answer, Stored) for answer in answers) == 4
     assert {type(answer) for answer in answers} <= {Stored, NotRefundableError, RequestInProgressError}
-    rest = await service.payments.refund(claim("rest"), payment_id, None, "what is left", {})
+    rest = await service.payments.refund(claim("rest"), payment_id, None, "what is left", {}, limit=1_250)
     assert b'"amount":50' in rest.response.body
     assert await service.rows("refunds") == 5
 

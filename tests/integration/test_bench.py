@@ -9,7 +9,7 @@ from kafka import KafkaProducer
 
 from paidonce import bench
 from paidonce.app.messaging.envelope import decode
-from paidonce.bench import api, backlog, broker, children, database, e2e, events, inbox, latency, relay
+from paidonce.bench import api, backlog, broker, children, database, e2e, events, inbox, latency, relay, tokens
 from paidonce.bench.errors import BenchError
 from paidonce.bench.grounds import Grounds, drain
 from paidonce.workers.ledger import movement
@@ -156,3 +156,13 @@ def test_the_figures_from_end_to_end(tmp_path, small):
     assert found["e2e", "asked"]["ours"] > 0
     assert found["e2e p50", "limit"]["ours"] > 20, "the provider alone takes as long"
     assert {"e2e CPU relay", "e2e CPU api-1", "e2e CPU postgres", "e2e CPU kafka"} <= {figure for figure, _ in found}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_figures_of_a_token(tmp_path, small):
+    small(tokens, ROUNDS=1, TOKENS=200, WARM_UP=20)
+    rows = measured(tmp_path, "token")
+    assert {beside for figure, beside in rows if figure == "token"} == {"joserfc", "PyJWT", "RSA alone"}
+    assert rows["token", "RSA alone"]["ours"] > rows["token", "RSA alone"]["theirs"], "nobody is faster than the check"
+    assert rows["token again", "PyJWT"]["ours"] < rows["token", "PyJWT"]["ours"], "a token seen again costs less"

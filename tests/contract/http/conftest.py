@@ -1,9 +1,12 @@
 """The API under its real uvicorn, over a real PostgreSQL and the development issuer, all on loopback."""
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -13,7 +16,7 @@ import pytest
 import uvicorn
 
 from paidonce.app.main import config
-from paidonce.app.settings import Settings
+from paidonce.app.settings import Settings, TrustedIssuer
 from paidonce.devstack.issuer import app as issuer_app
 from paidonce.devstack.issuer.signing import kept_in
 from paidonce.devstack.pace import new_secret
@@ -90,6 +93,44 @@ def api(api_settings: Settings) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def key_set_url(parties: Any) -> Iterator[str]:
+    """Where the key set is that the attack table needs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"keys": parties.key_set()}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/jwks"
+        server.shutdown()
+        thread.join(START_S)
+
+
+@pytest.fixture(scope="session")
+def guarded_settings(api_settings: Settings, key_set_url: str) -> Settings:
+    """The API's settings, but for an issuer whose tokens the test forges, for the tenants acme and globex alone."""
+    issuer = TrustedIssuer(issuer="https://issuer.example", jwks_url=key_set_url, tenants=frozenset({"acme", "globex"}))
+    # A made-up key id waits for the next fetch: in the table are several.
+    return api_settings.model_copy(update={"issuers": [issuer], "jwks_cooldown_s": 0.02})
+
+
+@pytest.fixture(scope="session")
+def guarded(guarded_settings: Settings) -> Iterator[str]:
+    """The URL of an API over the same database that takes forged tokens."""
+    with served(config(guarded_settings), listening()) as url:
+        yield url
+
+
 @pytest.fixture
 def serving() -> Callable[[uvicorn.Config], AbstractContextManager[str]]:
     """Serve what a uvicorn configuration says, on a port of its own."""
@@ -112,14 +153,14 @@ def token(issuer_url: str) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def client(api: str, token: Callable[..., str]) -> Iterator[httpx.Client]:
     """A client of the tenant acme."""
-    with _client(api, token("acme")) as opened:
+    with _client(api, token("acme", roles=["admin"])) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def stranger_client(api: str, token: Callable[..., str]) -> Iterator[httpx.Client]:
     """A client of the tenant globex."""
-    with _client(api, token("globex")) as opened:
+    with _client(api, token("globex", roles=["admin"])) as opened:
         yield opened
 
 

@@ -1,27 +1,32 @@
-"""Who is let through to which route?"""
+"""Who is let through to which route, and for how much?"""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
 
-from paidonce.app.auth.policy import PUBLIC, RULES, SCOPES, Rule, allow, authorize, is_public
+from paidonce.app.auth.policy import PUBLIC, RULES, SCOPES, Rule, allow, amount_limit, authorize, is_public
 from paidonce.app.auth.principal import Principal
 from paidonce.app.errors import InsufficientScopeError
+from paidonce.app.settings import Settings
 
 PAYMENT = "/v1/payments/{payment_id}"
+REFUNDS = f"{PAYMENT}/refunds"
 
 
-def caller(*scopes: str, roles: tuple[str, ...] = ()) -> Principal:
-    return Principal("joe", "acme", frozenset(scopes), frozenset(roles), datetime.now(UTC))
+def caller(*scopes: str, roles: tuple[str, ...] = (), refund_limit: int | None = None) -> Principal:
+    now = datetime.now(UTC)
+    return Principal("joe", "acme", frozenset(scopes), frozenset(roles), now, refund_limit=refund_limit)
 
 
 @pytest.mark.parametrize(("method", "template"), sorted(RULES))
 def test_the_scopes_of_a_route_are_enough_and_all_others_together_are_not(method, template):
-    scopes = RULES[method, template].scopes
-    authorize(caller(*scopes), method, template)
+    scopes, roles = RULES[method, template].scopes, tuple(RULES[method, template].roles)
+    authorize(caller(*scopes, roles=roles), method, template)
     if scopes:
+        others = (*(SCOPES - scopes), "payments:writer", "PAYMENTS:WRITE", "*")
         with pytest.raises(InsufficientScopeError) as refused:
-            authorize(caller(*(SCOPES - scopes), "payments:writer", "PAYMENTS:WRITE", "*"), method, template)
+            authorize(caller(*others, roles=roles), method, template)
         assert (refused.value.status, refused.value.code) == (403, "insufficient-scope")
         assert refused.value.headers == {
             "WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(scopes)}"'
@@ -57,6 +62,33 @@ def test_a_rule_with_roles_takes_one_of_them():
     for principal in (caller("a"), caller("a", roles=("x",)), caller(roles=("admin",))):
         with pytest.raises(InsufficientScopeError):
             allow(principal, rule)
+
+
+@pytest.mark.parametrize(("method", "template"), [row for row, rule in sorted(RULES.items()) if rule.roles])
+def test_a_route_with_a_role_needs_it_whole(method, template):
+    rule = RULES[method, template]
+    for roles in ((), ("support",), ("Admin",), ("admin2",), ("*",), ("a,admin",)):
+        with pytest.raises(InsufficientScopeError):
+            authorize(caller(*rule.scopes, roles=roles), method, template)
+
+
+@pytest.mark.parametrize(("claim", "limit"), [(None, 700), (0, 0), (699, 699), (701, 701)])
+def test_the_limit_is_the_tokens_own_or_else_the_installations(claim, limit):
+    settings = Settings(refund_limit_minor=700)
+    assert amount_limit(caller("payments:refund", refund_limit=claim), "POST", REFUNDS, settings) == limit
+
+
+@pytest.mark.parametrize(("method", "template"), [("POST", "/v1/payments"), ("GET", REFUNDS), ("POST", "/v1/x")])
+def test_where_the_table_sets_no_limit_nobody_gets_one(method, template):
+    with pytest.raises(InsufficientScopeError):
+        amount_limit(caller(*SCOPES, refund_limit=10), method, template, Settings())
+
+
+def test_a_row_is_one_method_of_one_route():
+    part = r"(?:[a-z0-9.-]+|\{[a-z_]+\})"
+    for method, template in {*RULES, *PUBLIC}:
+        assert method in {"GET", "POST", "PUT", "PATCH", "DELETE"}
+        assert re.fullmatch(rf"(?:/{part})+", template), f"{template} could stand for more than one route"
 
 
 def test_nothing_below_v1_is_public_and_nothing_is_both():
