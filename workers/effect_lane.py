@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from paidonce.app import db
+from paidonce.app.breaker import Breaker
 from paidonce.app.clock import Clock
 from paidonce.app.errors import CommitUnknownError, ConfigurationError
 from paidonce.app.messaging import effects
@@ -35,7 +36,6 @@ from paidonce.app.messaging.effect_rules import Decision, Rules, decide, may_sen
 from paidonce.app.retry import attempts_async, backoff_s
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
-from paidonce.workers.breaker import Breaker
 from paidonce.workers.runner import Process
 
 #: Tries to write one result, about 4 s; after that the lease ends, and the effect is asked for again.

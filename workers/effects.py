@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from paidonce.app import db
+from paidonce.app.breaker import Breaker
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.messaging.effect_kinds import Kind
 from paidonce.app.messaging.hint import Hinter, effects_of
@@ -21,7 +22,6 @@ from paidonce.app.settings import Settings
 from paidonce.app.webhooks.delivery import Delivery
 from paidonce.app.webhooks.effect_kind import WebhookKind
 from paidonce.workers import runner
-from paidonce.workers.breaker import Breaker
 from paidonce.workers.effect_lane import Lane
 from paidonce.workers.effects_wake import listen
 

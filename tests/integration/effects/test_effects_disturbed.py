@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 
 from paidonce.app import db
+from paidonce.app.breaker import Breaker
 from paidonce.app.clock import SystemClock
 from paidonce.app.errors import CommitUnknownError
 from paidonce.app.messaging.answers import NoAnswer, NotSent, Succeeded
 from paidonce.workers import effect_lane
-from paidonce.workers.breaker import Breaker
 from paidonce.workers.effects import lanes
 from paidonce.workers.runner import Process
 

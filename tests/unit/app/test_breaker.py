@@ -1,6 +1,6 @@
 """The breaker opens after failures in a row, and one probe decides whether it closes."""
 
-from paidonce.workers.breaker import Breaker
+from paidonce.app.breaker import Breaker
 
 
 class HandClock:
