@@ -12,6 +12,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+#: Requests per time, in the notation of the library that counts them; or nothing.
+RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
+
 
 class TrustedIssuer(BaseModel):
     """Whose tokens are accepted, and for whom they must be (docs/design.md, "Who may call")."""
@@ -43,6 +46,9 @@ class Settings(BaseSettings):
     )
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port separated by commas.")
     valkey: str = Field("redis://127.0.0.1:6379/0", description="Valkey, as a redis:// URL.")
+    valkey_call_s: float = Field(
+        0.25, gt=0, description="Seconds that one call to Valkey may take: a request waits no longer for it."
+    )
     stack: Literal["embedded", "containers"] = Field(
         "embedded", description="Where `paidonce up` and the tests take servers from that no setting names."
     )
@@ -91,6 +97,20 @@ class Settings(BaseSettings):
         30,
         description="Days more that an expired key is remembered, so that it is refused and never paid again.",
     )
+
+    # --- what replicas share: see docs/design.md, "Shared state"
+    rate_limit_subject: str = Field(
+        "",
+        pattern=RATE,
+        description="Requests of one token subject, as `600/minute` or `100/10second`; empty: not counted.",
+    )
+    rate_limit_tenant: str = Field(
+        "", pattern=RATE, description="Requests of all subjects of one tenant, likewise; empty: not counted."
+    )
+    rate_limit_when_away: Literal["open", "closed"] = Field(
+        "open", description="While Valkey is away, let requests through uncounted, or refuse them with 503."
+    )
+    cart_ttl_h: int = Field(72, ge=1, description="Hours that a cart is kept after it was written last.")
 
     # --- tokens: see docs/design.md, "Who may call"
     issuer: str = Field("http://127.0.0.1:8081", description="The `iss` of every accepted token.")

@@ -26,6 +26,7 @@ def _needs(*scopes: str) -> Rule:
 
 _PAYMENT = "/v1/payments/{payment_id}"
 _CUSTOMER = "/v1/customers/{customer_id}"
+_CART = "/v1/carts/{cart_id}"
 _ENDPOINT = "/v1/webhook-endpoint"
 
 RULES: Mapping[tuple[str, str], Rule] = {
@@ -41,6 +42,10 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", _CUSTOMER): _needs("customers:read"),
     ("PATCH", _CUSTOMER): _needs("customers:write"),
     ("DELETE", _CUSTOMER): _needs("customers:write"),
+    ("PUT", _CART): _needs("payments:write"),
+    ("GET", _CART): _needs("payments:write"),
+    ("DELETE", _CART): _needs("payments:write"),
+    ("POST", f"{_CART}/checkout"): _needs("payments:write"),
     ("PUT", _ENDPOINT): _needs("webhooks:write"),
     ("GET", _ENDPOINT): _needs("webhooks:write"),
     ("DELETE", _ENDPOINT): _needs("webhooks:write"),

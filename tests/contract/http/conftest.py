@@ -19,6 +19,7 @@ from paidonce.devstack.issuer.signing import kept_in
 from paidonce.devstack.pace import new_secret
 from paidonce.devstack.postgres import Postgres
 from paidonce.devstack.tokens import fetch_token
+from paidonce.devstack.valkey import Valkey
 
 START_S = 60
 
@@ -73,9 +74,10 @@ def api_database(postgres: Postgres, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def api_settings(api_database: str, issuer_url: str) -> Settings:
+def api_settings(api_database: str, issuer_url: str, valkey: Valkey) -> Settings:
     return Settings(
         dsn=api_database,
+        valkey=valkey.url,
         issuer=issuer_url,
         provider_secret=new_secret(),
         webhook_private_addresses=True,
@@ -133,6 +135,7 @@ def _client(api: str, token: str) -> httpx.Client:
 TABLES = (
     "idempotency",
     "payments",
+    "cart_checkouts",
     "refunds",
     "customers",
     "webhook_endpoints",
