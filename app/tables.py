@@ -74,7 +74,8 @@ cart_checkouts = Table(
     "cart_checkouts",
     metadata,
     *_key("tenant", "cart_id", "version"),
-    Column("payment_id", UUID(as_uuid=True), ForeignKey("payments.id"), nullable=False),
+    # deferred: a version is taken before its payment is there
+    Column("payment_id", UUID(as_uuid=True), ForeignKey("payments.id", initially="DEFERRED"), nullable=False),
     Column("request_hash", CHAR(64), nullable=False),
     _created(),
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from prometheus_client import Counter
 from sqlalchemy import Connection
 
 from paidonce.app.clock import Clock, new_id
@@ -20,6 +21,8 @@ from paidonce.app.payments.events import payment_event
 from paidonce.app.payments.model import Payment, payment_document, refund_document
 from paidonce.app.payments.store import Wanted
 from paidonce.app.settings import Settings
+
+CHECKOUTS = Counter("paidonce_cart_checkouts_total", "Checkouts that `paid`, or found it done: `again`.", ["outcome"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,10 @@ class Payments:
             self._tell(tx, wanted.event)
             return wanted.response
 
-        return await self._guard.once(claim, work)
+        stored = await self._guard.once(claim, work)
+        if not stored.replayed:
+            CHECKOUTS.labels("paid" if stored.response.status == 201 else "again").inc()
+        return stored
 
     async def cancel(self, claim: Claim, payment_id: UUID, headers: Mapping[str, str]) -> Stored:
         """Cancel a payment that is still pending: 200.

@@ -12,7 +12,7 @@ def upgrade() -> None:
             tenant text,
             cart_id text,
             version text,
-            payment_id uuid NOT NULL REFERENCES payments (id),
+            payment_id uuid NOT NULL REFERENCES payments (id) INITIALLY DEFERRED,
             request_hash char(64) NOT NULL,
             created_at timestamptz NOT NULL DEFAULT now(),
             PRIMARY KEY (tenant, cart_id, version)

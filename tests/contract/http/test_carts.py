@@ -28,7 +28,7 @@ CART = {
 }
 PAY = {"payment_method": "pm_ok"}
 #: Few failures and a short pause, so that a test sees the breaker open and close.
-QUICK = {"valkey_call_s": 0.2, "breaker_failures": 2, "breaker_open_s": 0.05}
+QUICK = {"valkey_call_s": 0.2, "breaker_failures": 2, "breaker_open_s": 0.5}
 #: Seconds that a client of these tests waits for an answer; far beyond what any takes.
 ANSWER_S = 20.0
 
@@ -281,7 +281,7 @@ def test_without_valkey_carts_say_so_and_payments_go_on(away: Shop, own_valkey: 
             assert (answer.status_code, answer.json()["code"]) == (503, "carts-unavailable")
             assert int(answer.headers["retry-after"]) > 0
         body = {"amount": 5, "currency": "EUR", "payment_method": "pm_ok"}
-        for _ in range(30):
+        for _ in range(10):
             made = away.client.post("/v1/payments", json=body, headers={"Idempotency-Key": uuid4().hex})
             assert made.status_code == 201
         replayed, told = away.pay(paid_etag, key=key), away.pay(paid_etag)

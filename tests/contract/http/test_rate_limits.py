@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 
 from paidonce.app.main import config
 from paidonce.app.settings import Settings
@@ -17,7 +18,7 @@ from paidonce.devstack.runs import Run
 from paidonce.devstack.valkey import Valkey, start_valkey
 
 #: Few failures and a short pause, so that a test sees the breaker open and close.
-QUICK = {"valkey_call_s": 0.2, "breaker_failures": 2, "breaker_open_s": 0.05}
+QUICK = {"valkey_call_s": 0.2, "breaker_failures": 2, "breaker_open_s": 0.5}
 QUOTA = re.compile(r'^"subject";r=(\d+);t=(\d+), "tenant";r=(\d+);t=(\d+)$')
 Start = Callable[..., str]
 Ask = Callable[..., httpx.Response]
@@ -47,6 +48,10 @@ def ask(token: Callable[..., str]) -> Iterator[Ask]:
 
 def subject() -> str:
     return f"sub-{uuid4().hex}"
+
+
+def withheld() -> float:
+    return REGISTRY.get_sample_value("paidonce_valkey_calls_total", {"outcome": "withheld"}) or 0.0
 
 
 def left(answer: httpx.Response) -> tuple[int, int]:
@@ -119,12 +124,14 @@ def test_while_valkey_is_away(run: Run, start: Start, ask: Ask, when_away: str, 
     own.process.send(signal.SIGSTOP if how == "stalled" else signal.SIGKILL)
     try:
         # Without the time limit each would wait for ever, and without the breaker each that long.
-        for answer in [ask(url, joe) for _ in range(40)]:
+        before = withheld()
+        for answer in [ask(url, joe) for _ in range(12)]:
             assert answer.status_code == status
             assert "ratelimit" not in answer.headers
             if status == 503:
                 assert answer.json()["code"] == "rate-limit-unavailable"
                 assert int(answer.headers["retry-after"]) > 0
+        assert withheld() - before >= 3, "each request waited for a Valkey that is known to be away"
         assert ask(url, joe, path="/v1/me").status_code == 200
         own.process.send(signal.SIGCONT)
         if how == "gone":
