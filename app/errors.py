@@ -200,12 +200,6 @@ class OutcomeUnknownError(UnavailableError):
     code = "outcome-unknown"
 
 
-class KeySetUnavailableError(UnavailableError):
-    """The issuer's keys cannot be fetched, so no token can be checked."""
-
-    code = "key-set-unavailable"
-
-
 class CartsUnavailableError(UnavailableError):
     """Carts cannot be reached right now; payments go on without them."""
 
@@ -216,3 +210,9 @@ class RateLimitUnavailableError(UnavailableError):
     """Requests cannot be counted right now, and this installation lets none through uncounted."""
 
     code, retry_after = "rate-limit-unavailable", 2
+
+
+class KeySetUnavailableError(UnavailableError):
+    """The issuer's keys cannot be fetched, so no token can be checked."""
+
+    code = "key-set-unavailable"
