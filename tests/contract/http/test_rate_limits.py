@@ -113,8 +113,15 @@ def test_a_refused_payment_was_not_made_and_its_key_is_free(start: Start, token:
         assert (made.status_code, made.headers.get("idempotent-replayed")) == (201, None)
 
 
-@pytest.mark.parametrize(("when_away", "status"), [("open", 200), ("closed", 503)])
-@pytest.mark.parametrize("how", ["gone", "stalled"])
+@pytest.mark.parametrize(
+    ("how", "when_away", "status"),
+    [
+        ("stalled", "open", 200),
+        ("gone", "closed", 503),
+        pytest.param("gone", "open", 200, marks=pytest.mark.slow),
+        pytest.param("stalled", "closed", 503, marks=pytest.mark.slow),
+    ],
+)
 def test_while_valkey_is_away(run: Run, start: Start, ask: Ask, when_away: str, status: int, how: str) -> None:
     own = start_valkey(run, name=f"valkey-{uuid4().hex[:8]}")
     assert own.process
