@@ -71,7 +71,7 @@ async def test_what_stands_in_valkey_names_nobody_and_expires(
     settings = Settings(valkey=valkey.url, valkey_call_s=10)
     shared = SharedState(settings, clock)
     await limit.spend(caller("ada@example.com"))
-    keys = await shared.client.keys("paidonce:rate:*")
+    keys = await shared.client.keys("paidonce:rate:*/3/1/minute")
     assert keys
     for key in keys:
         assert b"ada" not in key
