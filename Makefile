@@ -8,7 +8,7 @@ TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all test-slow test-failover test-cdc lint format bench docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc lint format bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ $(READY): requirements/dev.txt pyproject.toml
 
 demo: $(READY) ## 300 payments, clients that retry, processes killed; then the verdict
 	@$(BIN)/paidonce demo $(ARGS)
+
+demo-stateless: $(READY) ## customers whose every request goes to another replica; a server that remembers loses them
+	@$(BIN)/python -m paidonce.chaos.stateless
 
 up: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/paidonce up $(ARGS)

@@ -148,6 +148,17 @@ class NotRefundableError(ConflictError):
     code = "not-refundable"
 
 
+class CartPaidError(ConflictError):
+    """This version of the cart was paid by another request, with other members: Location names its payment."""
+
+    code = "cart-paid"
+
+    def __init__(self, location: str) -> None:
+        """Name the payment that there is."""
+        super().__init__()
+        self.headers = {"Location": location}
+
+
 class PreconditionFailedError(Problem):
     """The resource has changed: its ETag is not the one in If-Match."""
 
@@ -172,6 +183,17 @@ class PreconditionRequiredError(Problem):
     status, code = 428, "precondition-required"
 
 
+class RateLimitedError(Problem):
+    """There were too many requests: ask again after the seconds in Retry-After."""
+
+    status, code = 429, "rate-limited"
+
+    def __init__(self, policy: str, retry_after: int) -> None:
+        """Name the `policy` of RateLimit-Policy that is used up, for `retry_after` seconds."""
+        super().__init__(f"The quota of the {policy} is used up: ask again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
 class UnavailableError(Problem):
     """The service cannot do this right now; nothing was lost, and asking again is safe."""
 
@@ -182,6 +204,18 @@ class OutcomeUnknownError(UnavailableError):
     """The database did not answer our COMMIT: ask again with the same Idempotency-Key to learn what happened."""
 
     code = "outcome-unknown"
+
+
+class CartsUnavailableError(UnavailableError):
+    """Carts cannot be reached right now; payments go on without them."""
+
+    code, retry_after = "carts-unavailable", 2
+
+
+class RateLimitUnavailableError(UnavailableError):
+    """Requests cannot be counted right now, and this installation lets none through uncounted."""
+
+    code, retry_after = "rate-limit-unavailable", 2
 
 
 class KeySetUnavailableError(UnavailableError):

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from paidonce.app import db, log, telemetry
 from paidonce.app.api import (
+    carts,
     customers,
     docs,
     health,
@@ -28,8 +29,10 @@ from paidonce.app.api.endpoint import mount, not_found
 from paidonce.app.api.heads import capped
 from paidonce.app.api.openapi import describe
 from paidonce.app.api.services import Services
+from paidonce.app.auth.rate_limit import RateLimit
 from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
+from paidonce.app.carts.store import Carts
 from paidonce.app.clock import SystemClock
 from paidonce.app.idempotency.guard import Guard
 from paidonce.app.messaging.hint import Hinter
@@ -37,12 +40,14 @@ from paidonce.app.payments.accepting import Accepting
 from paidonce.app.payments.service import Payments
 from paidonce.app.settings import Settings
 from paidonce.app.unbroken import Unbroken
+from paidonce.app.valkey import SharedState
 
 #: The first is the hot one: routes are tried in order.
 OPERATIONS = (
     *payments.OPERATIONS,
     *refunds.OPERATIONS,
     *customers.OPERATIONS,
+    *carts.OPERATIONS,
     *webhook_endpoint.OPERATIONS,
     *provider_webhook.OPERATIONS,
     *me.OPERATIONS,
@@ -100,6 +105,8 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
     trust = Trust(settings, clock)
     opened.push_async_callback(trust.close)
     await trust.open()
+    shared = SharedState(settings, clock)
+    opened.push_async_callback(shared.close)
     hinter = Hinter(db.libpq_dsn(settings))
     opened.push_async_callback(asyncio.to_thread, hinter.close)
     unbroken = Unbroken()
@@ -110,7 +117,9 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
         engine=engine,
         trust=trust,
         verifier=Verifier(settings, trust, clock),
+        rate_limit=RateLimit(shared, clock, settings),
         payments=Payments(Guard(pool, engine, unbroken, settings), Accepting(pool, unbroken), clock, settings),
+        carts=Carts(shared, clock, settings),
         hinter=hinter,
     )
 

@@ -10,44 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from paidonce.app.issuers import TrustedIssuer
 
-class OpaqueTokens(BaseModel):
-    """How an issuer is asked about tokens that say nothing by themselves (RFC 7662)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    #: as whom we ask
-    client_id: str = Field(min_length=1)
-    client_secret: SecretStr
-    #: its introspection endpoint; None: where its OpenID discovery says
-    url: str | None = None
-    #: what its tokens begin with, so that no issuer gets to see another's
-    prefix: str = ""
-
-
-class TrustedIssuer(BaseModel):
-    """Whose tokens are accepted, and for whom they must be (docs/design.md, "Who may call")."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    #: the `iss` of its tokens, compared character by character
-    issuer: str = Field(min_length=1)
-    #: where its key set is; None: where its OpenID discovery says
-    jwks_url: str | None = None
-    #: a token must name one of them
-    audiences: tuple[str, ...] = Field(("paidonce",), min_length=1)
-    #: the tenants that it may speak for; None: whichever its tokens name
-    tenants: frozenset[str] | None = None
-    #: where its tokens name tenant and roles; dots lead into objects
-    tenant_claim: str = "tenant"
-    roles_claim: str = "roles"
-    #: and how many minor units the refunds of one payment may add up to; without it the setting's
-    refund_limit_claim: str = "refund_limit"
-    #: None: it is never asked about a token, only its keys are
-    opaque: OpaqueTokens | None = None
+#: Requests per time, in the notation of the library that counts them; or nothing.
+RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
 
 
 class Settings(BaseSettings):
@@ -62,6 +31,9 @@ class Settings(BaseSettings):
     )
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port separated by commas.")
     valkey: str = Field("redis://127.0.0.1:6379/0", description="Valkey, as a redis:// URL.")
+    valkey_call_s: float = Field(
+        0.25, gt=0, description="Seconds that one call to Valkey may take: a request waits no longer for it."
+    )
     stack: Literal["embedded", "containers"] = Field(
         "embedded", description="Where `paidonce up` and the tests take servers from that no setting names."
     )
@@ -110,6 +82,20 @@ class Settings(BaseSettings):
         30,
         description="Days more that an expired key is remembered, so that it is refused and never paid again.",
     )
+
+    # --- what replicas share: see docs/design.md, "Shared state"
+    rate_limit_subject: str = Field(
+        "",
+        pattern=RATE,
+        description="Requests of one token subject, as `600/minute` or `100/10second`; empty: not counted.",
+    )
+    rate_limit_tenant: str = Field(
+        "", pattern=RATE, description="Requests of all subjects of one tenant, likewise; empty: not counted."
+    )
+    rate_limit_when_away: Literal["open", "closed"] = Field(
+        "open", description="While Valkey is away, let requests through uncounted, or refuse them with 503."
+    )
+    cart_ttl_h: int = Field(72, ge=1, description="Hours that a cart is kept after it was written last.")
 
     # --- tokens: see docs/design.md, "Who may call"
     issuer: str = Field("http://127.0.0.1:8081", description="The `iss` of every accepted token.")

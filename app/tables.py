@@ -19,6 +19,10 @@ def _created(name: str = "created_at") -> Column[object]:
     return Column(name, Moment, nullable=False, server_default=_NOW)
 
 
+def _key(*names: str) -> list[Column[str]]:
+    return [Column(name, Text, primary_key=True) for name in names]
+
+
 #: What was fixed when this database was first used. Home: app/installation.py
 installation = Table(
     "installation", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
@@ -28,9 +32,7 @@ installation = Table(
 idempotency = Table(
     "idempotency",
     metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("endpoint", Text, primary_key=True),
-    Column("idem_key", Text, primary_key=True),
+    *_key("tenant", "endpoint", "idem_key"),
     Column("request_hash", CHAR(64), nullable=False),
     Column("hash_version", SmallInteger, nullable=False),
     Column("response_status", SmallInteger),
@@ -67,6 +69,17 @@ payments = Table(
     Index("payments_tenant_customer", "tenant", "customer_id", "id"),
 )
 
+#: Which version of which cart was paid, by which payment. Home: app/payments/checkouts.py
+cart_checkouts = Table(
+    "cart_checkouts",
+    metadata,
+    *_key("tenant", "cart_id", "version"),
+    # deferred: a version is taken before its payment is there
+    Column("payment_id", UUID(as_uuid=True), ForeignKey("payments.id", initially="DEFERRED"), nullable=False),
+    Column("request_hash", CHAR(64), nullable=False),
+    _created(),
+)
+
 #: One row a refund. Home: app/payments/refunds.py
 refunds = Table(
     "refunds",
@@ -88,8 +101,7 @@ refunds = Table(
 customers = Table(
     "customers",
     metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
+    *_key("tenant", "id"),
     Column("name", Text, nullable=False),
     Column("email", Text),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
@@ -172,20 +184,13 @@ inbox = Table(
 inbox_foreign = Table(
     "inbox_foreign",
     metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("message_id", Text, primary_key=True),
+    *_key("consumer", "message_id"),
     Column("arrived_at", Moment, nullable=False, server_default=_NOW),
     Index("inbox_foreign_arrived_at", "arrived_at"),
 )
 
 #: Which consumers the installation waits for before it forgets, and since when. Home: app/messaging/readers.py
-readers = Table(
-    "readers",
-    metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("topic", Text, primary_key=True),
-    _created("since"),
-)
+readers = Table("readers", metadata, *_key("consumer", "topic"), _created("since"))
 
 #: Messages that wait, with every later one of their key. Home: app/messaging/parked.py
 parked = Table(
@@ -210,8 +215,7 @@ parked = Table(
 starts = Table(
     "starts",
     metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("topic", Text, primary_key=True),
+    *_key("consumer", "topic"),
     Column("partition", Integer, primary_key=True),
     Column("holder", UUID(as_uuid=True)),
     Column("alone_offset", BigInteger),
@@ -237,13 +241,7 @@ dead_letters = Table(
 )
 
 #: Consumers that stopped because most of what arrived was poison; a row while one stands. Home: app/messaging/brakes.py
-brakes = Table(
-    "brakes",
-    metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("reason", Text, nullable=False),
-    _created("engaged_at"),
-)
+brakes = Table("brakes", metadata, *_key("consumer"), Column("reason", Text, nullable=False), _created("engaged_at"))
 
 #: Calls to the outside, a row before each. Home: app/messaging/effects.py
 effects = Table(

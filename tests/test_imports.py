@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"paidonce.devstack"},
     {"paidonce.workers", "paidonce.app.main", "paidonce.migrations"},
     {"paidonce.app.api"},
-    {"paidonce.app.auth", "paidonce.app.payments", "paidonce.app.customers"},
+    {"paidonce.app.auth", "paidonce.app.payments", "paidonce.app.customers", "paidonce.app.carts"},
     {"paidonce.app.idempotency", "paidonce.app.webhooks"},
     {"paidonce.app.messaging"},
     {"paidonce.app"},

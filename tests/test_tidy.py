@@ -167,6 +167,8 @@ def test_statements_on_a_table_are_in_its_home(table: str, home: str) -> None:
         ("kafka", r"workers/broker\w*\.py"),
         ("confluent_kafka", r"workers/broker_producer_librdkafka\.py"),
         ("sqlite3", "$"),
+        ("valkey", r"app/valkey\.py"),
+        ("limits", r"app/auth/rate_limit\.py"),
     ],
 )
 def test_a_library_is_known_in_one_place(library: str, allowed: str) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy.exc import OperationalError
 
 from paidonce.app import db, installation
 from paidonce.app.errors import ConfigurationError, PaidonceError
+from paidonce.app.issuers import TrustedIssuer
 from paidonce.app.messaging import partitions
-from paidonce.app.settings import Settings, TrustedIssuer
+from paidonce.app.settings import Settings
 from paidonce.app.webhooks.signing import check_secret
 from paidonce.workers import retention
 from paidonce.workers.broker import BrokerAwayError

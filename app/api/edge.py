@@ -63,7 +63,8 @@ class Edge:
 def _marked(headers: list[tuple[bytes, bytes]], trace: Trace) -> list[tuple[bytes, bytes]]:
     names = {name for name, _ in headers}
     added = [header for header in _ALWAYS if header[0] not in names]
-    return [*headers, *added, (b"x-request-id", trace.request_id.encode())]
+    quota = [(name.lower().encode(), value.encode()) for name, value in trace.quota.items()]
+    return [*headers, *added, *quota, (b"x-request-id", trace.request_id.encode())]
 
 
 def _problem(error: Exception) -> Problem:

@@ -1,7 +1,7 @@
 """How does a request come to its handler? The one way there, so that no route can forget a check.
 
-Token first, then the right to do this, then the query; the handler reads the body. HEAD goes to
-GET, OPTIONS and unknown methods are answered here, for every route alike.
+Token first, then the caller's quota, then the right to do this, then the query; the handler reads
+the body. HEAD goes to GET, OPTIONS and unknown methods are answered here, for every route alike.
 """
 
 from collections.abc import Sequence
@@ -85,6 +85,11 @@ class Endpoint(APIRoute):
             [value for name, value in call.scope["headers"] if name == b"authorization"]
         )
         call.trace.tenant = principal.tenant
+        if self.operation.limited:
+            quota = await services.rate_limit.spend(principal)
+            call.trace.quota = quota.headers
+            if quota.problem is not None:
+                raise quota.problem
         return principal
 
 

@@ -45,6 +45,25 @@ REFUNDS = {"data": [REFUND], "next_cursor": None}
 CUSTOMER_PUT = {"name": "Ada Example", "email": "ada@example.com", "metadata": {"tier": "gold"}}
 CUSTOMER = {"id": "c-1", "object": "customer", **CUSTOMER_PUT, "created_at": _AT, "updated_at": _AT}
 CUSTOMER_PATCH = {"email": None}
+CART_PUT = {
+    "currency": "EUR",
+    "items": [
+        {"name": "A book", "sku": "978-0", "unit_amount": 950, "quantity": 2},
+        {"name": "A pen", "unit_amount": 99, "quantity": 1},
+    ],
+}
+CART = {
+    "id": "c-77",
+    "object": "cart",
+    "currency": "EUR",
+    "items": [
+        {"name": "A book", "sku": "978-0", "unit_amount": 950, "quantity": 2, "amount": 1900},
+        {"name": "A pen", "sku": None, "unit_amount": 99, "quantity": 1, "amount": 99},
+    ],
+    "amount": 1999,
+    "expires_at": _AT,
+}
+CART_CHECKOUT = {"payment_method": "pm_ok", "reference": "order-1001", "metadata": {"cart": "c-77"}}
 WEBHOOK_ENDPOINT_PUT = {
     "url": "https://shop.example.com/hooks/paidonce",
     "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",

@@ -29,5 +29,6 @@ OPERATIONS = (
         summary="Show who the token says you are",
         answers={200: Me},
         example=examples.ME,
+        limited=False,
     ),
 )

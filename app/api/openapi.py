@@ -23,6 +23,8 @@ from paidonce.app.errors import (
     MissingTokenError,
     NotFoundError,
     Problem,
+    RateLimitedError,
+    RateLimitUnavailableError,
     UnavailableError,
     UnprocessableError,
 )
@@ -147,7 +149,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _path_schema(name: str) -> dict[str, Any]:
-    if name == "customer_id":
+    if name in ("customer_id", "cart_id"):
         return {"type": "string", "pattern": "^[A-Za-z0-9._~:@-]{1,128}$"}
     return {"type": "string", "format": "uuid"} if name.endswith("_id") else {"type": "string"}
 
@@ -195,6 +197,7 @@ def _problems(operation: Operation, *, public: bool, scoped: bool) -> dict[int |
             UnavailableError,
         ]
         every += [InsufficientScopeError] if scoped else []
+        every += [RateLimitedError, RateLimitUnavailableError] if operation.limited else []
     if operation.body is not None:
         every += [problems.MalformedJsonError, problems.PayloadTooLargeError, problems.UnsupportedMediaTypeError]
         every += [problems.RequestTimeoutError, UnprocessableError]

@@ -111,3 +111,5 @@ class Operation:
     #: how the answer looks
     example: Any = None
     answer_media_type: str = bodies.JSON
+    #: whether it counts against the caller's quota: what asks no server need not
+    limited: bool = True

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from paidonce.app.auth.rate_limit import RateLimit
 from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
+from paidonce.app.carts.store import Carts
 from paidonce.app.clock import Clock
 from paidonce.app.messaging.hint import Hinter
 from paidonce.app.payments.service import Payments
@@ -21,6 +23,8 @@ class Services:
     engine: AsyncEngine
     trust: Trust
     verifier: Verifier
+    rate_limit: RateLimit
     payments: Payments
+    carts: Carts
     #: to be told after every COMMIT that wrote an event
     hinter: Hinter

@@ -4,8 +4,8 @@ Source: W3C Trace Context, section 3.2; the id of the request is a custom of the
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from secrets import token_bytes
 
 _REQUEST_ID = re.compile(rb"[!-~]{1,64}")
@@ -14,7 +14,7 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
 
 @dataclass(slots=True)
 class Trace:
-    """What names a request in logs, answers and events; the last three become known on the way."""
+    """What names a request in logs, answers and events; the last four become known on the way."""
 
     request_id: str
     #: goes into the headers of the request's events
@@ -24,6 +24,8 @@ class Trace:
     route: str | None = None
     tenant: str | None = None
     payment_id: str | None = None
+    #: response headers that tell what is left of the caller's quota
+    quota: Mapping[str, str] = field(default_factory=dict)
 
 
 def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Trace:

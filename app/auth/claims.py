@@ -10,7 +10,7 @@ from typing import Any
 
 from paidonce.app.auth.principal import Principal
 from paidonce.app.errors import InvalidTokenError
-from paidonce.app.settings import TrustedIssuer
+from paidonce.app.issuers import TrustedIssuer
 
 #: Payload `typ` of an access token, where an issuer writes one (Keycloak: Bearer; else ID, Refresh, Offline …).
 ACCESS_TYPES = frozenset({"bearer", "at+jwt"})

@@ -22,7 +22,8 @@ from paidonce.app.auth.principal import Principal
 from paidonce.app.breaker import Breaker
 from paidonce.app.clock import Clock
 from paidonce.app.errors import ConfigurationError, InvalidTokenError, IssuerUnavailableError
-from paidonce.app.settings import Settings, TrustedIssuer
+from paidonce.app.issuers import TrustedIssuer
+from paidonce.app.settings import Settings
 
 #: Seconds that a no is kept. It is final, but for an issuer whose replicas lag behind each other, and a moment is
 #: enough to make a client that hammers with a dead token cost one question in each.

@@ -12,7 +12,7 @@ import httpx
 
 from paidonce.app.auth.jwks import FETCH_S, KeySetRefusedError, checked_url, discovered, read_capped
 from paidonce.app.auth.strict_json import parse_object
-from paidonce.app.settings import OpaqueTokens, TrustedIssuer
+from paidonce.app.issuers import OpaqueTokens, TrustedIssuer
 from paidonce.app.steps import step
 
 

@@ -19,7 +19,7 @@ from joserfc.util import base64_to_int
 from paidonce.app.auth.strict_json import parse_object
 from paidonce.app.auth.token import ALGORITHM, is_key_id
 from paidonce.app.errors import ConfigurationError
-from paidonce.app.settings import TrustedIssuer
+from paidonce.app.issuers import TrustedIssuer
 from paidonce.app.steps import step
 
 #: Bytes of a key set: 40 RSA keys with certificates; an issuer has two or three.

@@ -19,8 +19,9 @@ from paidonce.app.auth.jwks import FETCH_S, KeySetRefusedError, fetch, usable_ke
 from paidonce.app.auth.keyset_file import Kept, KeySetFile
 from paidonce.app.clock import Clock
 from paidonce.app.errors import InvalidTokenError, KeySetUnavailableError
+from paidonce.app.issuers import TrustedIssuer
 from paidonce.app.retry import full_jitter_s
-from paidonce.app.settings import Settings, TrustedIssuer
+from paidonce.app.settings import Settings
 
 #: Share of a set's time after which it is fetched again: what is left is time for an issuer to come back.
 REFRESH_AT = 0.8

@@ -38,6 +38,7 @@ def _refund_limit(principal: Principal, settings: Settings) -> int:
 
 _PAYMENT = "/v1/payments/{payment_id}"
 _CUSTOMER = "/v1/customers/{customer_id}"
+_CART = "/v1/carts/{cart_id}"
 _ENDPOINT = "/v1/webhook-endpoint"
 
 RULES: Mapping[tuple[str, str], Rule] = {
@@ -49,6 +50,10 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", f"{_PAYMENT}/refunds"): _needs("payments:refund", limit=_refund_limit),
     ("GET", f"{_PAYMENT}/refunds"): _needs("payments:read"),
     ("GET", f"{_PAYMENT}/refunds/{{refund_id}}"): _needs("payments:read"),
+    ("PUT", _CART): _needs("payments:write"),
+    ("GET", _CART): _needs("payments:write"),
+    ("DELETE", _CART): _needs("payments:write"),
+    ("POST", f"{_CART}/checkout"): _needs("payments:write"),
     ("PUT", _CUSTOMER): _needs("customers:write"),
     ("GET", _CUSTOMER): _needs("customers:read"),
     ("PATCH", _CUSTOMER): _needs("customers:write"),

@@ -11,7 +11,8 @@ from paidonce.app.auth.jwks import FETCH_S, checked_url
 from paidonce.app.auth.keyset import KeySet
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.errors import InvalidTokenError
-from paidonce.app.settings import Settings, TrustedIssuer
+from paidonce.app.issuers import TrustedIssuer
+from paidonce.app.settings import Settings
 
 
 @cache

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 from psycopg import AsyncConnection
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from paidonce.app.errors import NotFoundError
 from paidonce.app.idempotency.store import Claim, Response, claim_sql
@@ -123,6 +123,11 @@ def _row(wanted: Wanted) -> dict[str, object]:
         "payload": event.payload.decode(),
         "headers": event.headers,
     }
+
+
+def add(tx: Connection, payment: Payment) -> None:
+    """Write a new payment under a claim that the caller's transaction has made; its event is the caller's too."""
+    tx.execute(insert(payments).values(asdict(payment)))
 
 
 def get(tx: Connection, tenant: str, payment_id: UUID) -> Payment | None:

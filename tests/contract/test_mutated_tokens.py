@@ -13,7 +13,7 @@ from paidonce.app.auth.principal import Principal
 from paidonce.app.auth.token import parse
 from paidonce.app.auth.verifier import check_signature
 from paidonce.app.errors import InvalidTokenError
-from paidonce.app.settings import TrustedIssuer
+from paidonce.app.issuers import TrustedIssuer
 
 EXAMPLES = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

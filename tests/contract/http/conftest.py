@@ -15,13 +15,15 @@ import psycopg
 import pytest
 import uvicorn
 
+from paidonce.app.issuers import TrustedIssuer
 from paidonce.app.main import config
-from paidonce.app.settings import Settings, TrustedIssuer
+from paidonce.app.settings import Settings
 from paidonce.devstack.issuer import app as issuer_app
 from paidonce.devstack.issuer.signing import kept_in
 from paidonce.devstack.pace import new_secret
 from paidonce.devstack.postgres import Postgres
 from paidonce.devstack.tokens import fetch_token
+from paidonce.devstack.valkey import Valkey
 
 START_S = 60
 
@@ -76,9 +78,10 @@ def api_database(postgres: Postgres, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def api_settings(api_database: str, issuer_url: str) -> Settings:
+def api_settings(api_database: str, issuer_url: str, valkey: Valkey) -> Settings:
     return Settings(
         dsn=api_database,
+        valkey=valkey.url,
         issuer=issuer_url,
         provider_secret=new_secret(),
         webhook_private_addresses=True,
@@ -174,6 +177,7 @@ def _client(api: str, token: str) -> httpx.Client:
 TABLES = (
     "idempotency",
     "payments",
+    "cart_checkouts",
     "refunds",
     "customers",
     "webhook_endpoints",

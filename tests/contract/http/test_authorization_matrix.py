@@ -14,8 +14,9 @@ from paidonce.app.auth.policy import RULES, SCOPES
 from paidonce.app.settings import Settings
 
 P, ONE, C = "/v1/payments", "/v1/payments/{payment_id}", "/v1/customers/{customer_id}"
-R, E = f"{ONE}/refunds", "/v1/webhook-endpoint"
+R, E, K = f"{ONE}/refunds", "/v1/webhook-endpoint", "/v1/carts/{cart_id}"
 PAYMENT = {"amount": 300_000, "currency": "EUR", "payment_method": "pm_ok"}
+CART = {"currency": "EUR", "items": [{"name": "A book", "unit_amount": 950, "quantity": 2}]}
 ENDPOINT = {"url": "https://shop.example/hooks", "secret": "whsec_" + "A" * 44}
 ROLES = ("admin", "support", "Admin", "*")
 
@@ -50,6 +51,17 @@ class Ground:
         path = f"/v1/customers/c-{uuid4().hex[:8]}"
         assert self._client.put(path, json={"name": "Ada"}, headers=self._bearer).status_code == 201
         return path
+
+    def cart(self) -> str:
+        path = f"/v1/carts/{uuid4().hex}"
+        assert self._client.put(path, json=CART, headers=self._bearer).status_code == 201
+        return path
+
+    def checkout(self) -> Asked:
+        path = self.cart()
+        version = self._client.get(path, headers=self._bearer).headers["ETag"]
+        headers = {"Idempotency-Key": uuid4().hex, "If-Match": version}
+        return Asked(f"{path}/checkout", {"json": {"payment_method": "pm_ok"}, "headers": headers})
 
     def endpoint(self) -> str:
         assert self._client.put(E, json=ENDPOINT, headers=self._bearer).is_success
@@ -90,6 +102,10 @@ MATRIX = [
     Row("POST", R, "payments:refund", None, lambda g: keyed(f"{g.payment('captured')}/refunds", {"amount": 5}), 404),
     Row("GET", R, "payments:read", None, lambda g: Asked(g.refund().rpartition("/")[0], {}), 404),
     Row("GET", f"{R}/{{refund_id}}", "payments:read", None, lambda g: Asked(g.refund(), {}), 404),
+    Row("PUT", K, "payments:write", None, lambda g: Asked(g.cart(), {"json": CART}), 201),
+    Row("GET", K, "payments:write", None, lambda g: Asked(g.cart(), {}), 404),
+    Row("DELETE", K, "payments:write", None, lambda g: Asked(g.cart(), {}), 204),
+    Row("POST", f"{K}/checkout", "payments:write", None, lambda g: g.checkout(), 404),
     Row("PUT", C, "customers:write", None, lambda g: Asked(g.customer(), {"json": {"name": "Eve"}}), 201),
     Row("GET", C, "customers:read", None, lambda g: Asked(g.customer(), {}), 404),
     Row("PATCH", C, "customers:write", None, lambda g: patched(g.customer(), {"name": "Eve"}), 404),

@@ -24,6 +24,7 @@ IDEMPOTENT = "state changes once at most, the second and third answer are equal"
 REPLAYED = "state changes once, the stored answer comes again byte for byte"
 CONDITIONAL = "state changes once, then the precondition fails"
 REFUSED = "no state changes, a problem document each time"
+RENEWED = "the same resource each time, under another version"
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Made:
     payment_id: str = ""
     refund_id: str = ""
     customer_id: str = field(default_factory=lambda: f"c-{uuid4().hex[:8]}")
+    cart_id: str = field(default_factory=lambda: f"cart-{uuid4().hex[:8]}")
     key: str = field(default_factory=lambda: uuid4().hex)
 
     def payment(self, status: str = "pending") -> str:
@@ -56,6 +58,11 @@ class Made:
     def customer(self) -> str:
         path = f"/v1/customers/{self.customer_id}"
         assert self.client.put(path, json={"name": "Ada"}).status_code == 201
+        return path
+
+    def cart(self) -> str:
+        path = f"/v1/carts/{self.cart_id}"
+        assert self.client.put(path, json=CART).status_code == 201
         return path
 
     def endpoint(self) -> str:
@@ -111,8 +118,15 @@ def webhook(made: Made, type_: str = "charge.captured") -> tuple[str, dict[str, 
     return "/webhooks/provider", {"headers": headers | {"content-type": "application/json"}, "content": body}
 
 
+def checkout(path: str, made: Made, **body: str) -> tuple[str, dict[str, Any]]:
+    headers = {"Idempotency-Key": made.key, "If-Match": made.client.get(path).headers["etag"]}
+    return f"{path}/checkout", {"headers": headers, "json": {"payment_method": "pm_ok"} | body}
+
+
 P, R, C = "/v1/payments", "/v1/payments/{payment_id}/refunds", "/v1/customers/{customer_id}"
 ONE, E, W = f"{P}/{{payment_id}}", "/v1/webhook-endpoint", "/webhooks/provider"
+K = "/v1/carts/{cart_id}"
+CART = {"currency": "EUR", "items": [{"name": "A book", "unit_amount": 950, "quantity": 2}]}
 CUSTOMER = {"name": "Grace", "email": "grace@example.com", "metadata": {"a": "1"}}
 
 CASES = [
@@ -149,6 +163,22 @@ CASES = [
     Case("PATCH", C, CONDITIONAL, (200, 412, 412), lambda m: with_etag(m.customer(), m, {"name": "Eve"})),
     Case("DELETE", C, IDEMPOTENT, (204, 204, 204), lambda made: (made.customer(), {})),
     Case("DELETE", C, IDEMPOTENT, (204, 204, 204), lambda m: (f"/v1/customers/{m.customer_id}", {}), "of nobody"),
+    Case("PUT", K, RENEWED, (201, 200, 200), lambda m: (f"/v1/carts/{m.cart_id}", {"json": CART})),
+    Case("PUT", K, REFUSED, (422,) * 3, lambda m: (f"/v1/carts/{m.cart_id}", {"json": CART | {"items": []}}), "empty"),
+    Case("GET", K, SAFE, (200, 200, 200), lambda made: (made.cart(), {})),
+    Case("GET", K, SAFE, (304, 304, 304), lambda made: not_modified(made.cart(), made), "that I have"),
+    Case("GET", K, REFUSED, (404, 404, 404), lambda m: (f"/v1/carts/{m.cart_id}", {}), "that is not there"),
+    Case("DELETE", K, IDEMPOTENT, (204, 204, 204), lambda made: (made.cart(), {})),
+    Case("POST", f"{K}/checkout", REPLAYED, (201,) * 3, lambda made: checkout(made.cart(), made)),
+    Case("POST", f"{K}/checkout", REFUSED, (422,) * 3, lambda m: checkout(m.cart(), m, customer_id="x"), "nobody"),
+    Case(
+        "POST",
+        f"{K}/checkout",
+        REFUSED,
+        (428,) * 3,
+        lambda m: keyed(f"{m.cart()}/checkout", m, {"payment_method": "x"}),
+        "unseen",
+    ),
     Case(
         "PUT",
         E,
@@ -183,6 +213,13 @@ def made(client: httpx.Client, rows: psycopg.Connection, api_settings: Settings)
     return Made(client, rows, api_settings)
 
 
+def without_version(shown: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], dict[str, Any]]:
+    status, headers, body = shown
+    document = orjson.loads(body)
+    del headers["etag"], document["expires_at"]
+    return status, headers, document
+
+
 def shown(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
     headers = {name: value for name, value in answer.headers.items() if name not in _OWN}
     body = answer.content
@@ -207,7 +244,11 @@ def test_three_times_the_same_request(case: Case, made: Made, state: Callable[[]
 
     assert [answer.status_code for answer in answers] == list(case.statuses), answers[0].text
     first, second, third = map(shown, answers)
-    assert second == third, "the second and the third answer differ"
+    if case.promise is RENEWED:
+        assert len({answer.headers["etag"] for answer in answers}) == 3, "a version was drawn twice"
+        assert without_version(second) == without_version(third)
+    else:
+        assert second == third, "the second and the third answer differ"
     assert states[1] == states[2] == states[3], "a repetition changed something"
     if case.promise in (SAFE, REFUSED):
         assert states[0] == states[1], "a safe or refused request changed something"

@@ -16,6 +16,7 @@ from paidonce.app.auth import policy
 from paidonce.app.main import OPERATIONS
 
 GOOD = {"amount": 1999, "currency": "EUR", "payment_method": "pm_ok"}
+CART = {"currency": "EUR", "items": [{"name": "A book", "unit_amount": 950, "quantity": 2}]}
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +129,23 @@ def _answers(client: httpx.Client) -> Iterator[tuple[str, str, httpx.Response]]:
     yield "GET", "/v1/customers/{customer_id}", client.get(customer)
     yield "DELETE", "/v1/customers/{customer_id}", client.delete(customer)
     yield "GET", "/v1/customers/{customer_id}", client.get(customer)
+    cart = f"/v1/carts/{uuid4()}"
+    paid = {"If-Match": '"other"', "Idempotency-Key": uuid4().hex}
+    yield "GET", "/v1/carts/{cart_id}", client.get(cart)
+    yield "PUT", "/v1/carts/{cart_id}", (put := client.put(cart, json=CART))
+    yield "PUT", "/v1/carts/{cart_id}", client.put(cart, json=CART)
+    yield "PUT", "/v1/carts/{cart_id}", client.put(cart, json=CART | {"items": []})
+    yield "GET", "/v1/carts/{cart_id}", client.get(cart)
+    for headers in (key, paid, paid | {"If-Match": "*"}, paid | {"If-Match": put.headers["etag"]}):
+        answer = client.post(f"{cart}/checkout", json={"payment_method": "pm_ok"}, headers=headers)
+        yield "POST", "/v1/carts/{cart_id}/checkout", answer
+    seen = {"Idempotency-Key": uuid4().hex, "If-Match": client.get(cart).headers["etag"]}
+    yield (
+        "POST",
+        "/v1/carts/{cart_id}/checkout",
+        client.post(f"{cart}/checkout", json={"payment_method": "pm_ok"}, headers=seen),
+    )
+    yield "DELETE", "/v1/carts/{cart_id}", client.delete(cart)
     body = {"url": "https://shop.example/", "secret": "whsec_" + "A" * 44}
     yield "PUT", endpoint, client.put(endpoint, json=body)
     yield "GET", endpoint, client.get(endpoint)
@@ -170,7 +188,7 @@ def test_the_page_loads_nothing_from_elsewhere(api: str) -> None:
             assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 428, 431, 500, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 428, 429, 431, 500, 503])
 def test_a_problem_of_each_status_exists(document: dict[str, Any], status: int, api: str) -> None:
     described = {int(code) for item in document["paths"].values() for op in item.values() for code in op["responses"]}
     outside: dict[int, Callable[[], httpx.Response]] = {

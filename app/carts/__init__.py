@@ -1,0 +1,1 @@
+"""Carts: what a customer is about to pay, in Valkey, for a while."""
