@@ -8,7 +8,7 @@ TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all test-failover test-cdc lint format bench docs lock clean
+.PHONY: help demo up test test-all test-failover test-cdc test-gateway lint format bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,16 +28,20 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/paidonce up $(ARGS)
 
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
-	@$(BIN)/pytest -m "not slow and not failover and not cdc" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "not slow and not failover and not cdc and not gateway" $(TWICE) $(ARGS)
 
 test-all: $(READY) ## the slow tests too, and those of test-failover
-	@$(BIN)/pytest -m "not cdc" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "not cdc and not gateway" $(TWICE) $(ARGS)
 
 test-failover: $(READY) ## three brokers, a standby that is promoted, servers that go away
 	@$(BIN)/pytest -m failover $(ARGS)
 
 test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 	@$(BIN)/pytest -m cdc $(ARGS)
+
+test-gateway: $(READY) ## the gateways, on Debian's nginx with Lua (fetches its packages once)
+	@$(BIN)/python -m paidonce.devstack.nginx_packages
+	@$(BIN)/pytest -m gateway $(ARGS)
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/ruff format --check .
@@ -48,7 +52,7 @@ lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 # mypy does not see packages through setuptools' editable finder, so it gets a tree of links.
 $(MYPY_TREE): $(READY) $(wildcard paidonce/*.py)
 	@rm -rf $@ && mkdir -p $@
-	@for name in app bench chaos devstack migrations workers; do ln -s ../../../$$name $@/$$name; done
+	@for name in app bench chaos devstack gateway migrations workers; do ln -s ../../../$$name $@/$$name; done
 	@for file in paidonce/*; do ln -s ../../../$$file $@/; done
 
 format: $(READY) ## mend what ruff can mend
