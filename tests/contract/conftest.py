@@ -1,21 +1,44 @@
 """An issuer's side of the contract: real RSA keys, tokens forged at will, and a key-set server on loopback."""
 
 import asyncio
+import importlib.util
 import json
+import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
 
 import pytest
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from joserfc.util import int_to_base64
 
 from paidonce.app.settings import Settings
 
 ISS = "https://issuer.example"
+
+
+def _beside(name: str) -> ModuleType:
+    """Return the module `name` of this folder, which no import finds: the tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+attack_tokens = _beside("attack_tokens")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with the argument `attack` once for each row of the table."""
+    if "attack" in metafunc.fixturenames:
+        metafunc.parametrize("attack", attack_tokens.TABLE, ids=lambda row: row.name)
 
 
 def b64(data: bytes) -> bytes:
@@ -28,6 +51,8 @@ def as_json(value) -> bytes:
 
 class Forger:
     """Signs whatever it is given: header and payload are dicts, or the very bytes."""
+
+    b64 = staticmethod(b64)
 
     def __init__(self, private: rsa.RSAPrivateKey, kid: str):
         self.private = private
@@ -64,6 +89,10 @@ class Forger:
     def with_claims(self, **changes) -> bytes:
         return self.token(payload=self.claims(**changes))
 
+    def pem(self) -> bytes:
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        return self.private.public_key().public_bytes(serialization.Encoding.PEM, form)
+
     def jwk(self, **changes) -> dict:
         numbers = self.private.public_key().public_numbers()
         return {"kty": "RSA", "n": int_to_base64(numbers.n), "e": int_to_base64(numbers.e)} | {
@@ -92,6 +121,18 @@ def stranger() -> Forger:
 @pytest.fixture(scope="session")
 def weak() -> Forger:
     return forger("key-weak", bits=1024)
+
+
+@pytest.fixture(scope="session")
+def parties(issuer: Forger, stranger: Forger, weak: Forger):
+    """Who writes the tokens of the attack table, and the key set that must be published for it."""
+    return attack_tokens.Parties(issuer, stranger, weak)
+
+
+@pytest.fixture(scope="session")
+def attack_table():
+    """Every row of the attack table (attack_tokens.py); the argument `attack` gives one at a time."""
+    return attack_tokens.TABLE
 
 
 def _whole(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
