@@ -37,7 +37,6 @@ BODY_BUFFER_BYTES_MAX = 1_048_576
 KEPT_CONNECTIONS, KEPT_S = 32, 60
 #: nginx's own statuses; 494 is its word for a head that is too large.
 ERROR_PAGES = {
-    "400": "bad-request",
     "405": "method-not-allowed",
     "413": "payload-too-large",
     "414 494": "head-too-large",

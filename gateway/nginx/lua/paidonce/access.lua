@@ -3,6 +3,7 @@
 local answer = require "paidonce.answer"
 local breaker = require "paidonce.breaker"
 local cors = require "paidonce.cors"
+local head = require "paidonce.head"
 local identity = require "paidonce.identity"
 local metrics = require "paidonce.metrics"
 local routes = require "paidonce.routes"
@@ -11,14 +12,6 @@ local subject_limit = require "paidonce.subject_limit"
 local verifier = require "paidonce.verifier"
 
 local M = {}
-
--- Bytes of a head that the API does not count either: blank and version behind the target, the empty line.
-local UNCOUNTED_BYTES = #" HTTP/1.1\r\n" + #"\r\n"
-
--- Returns the bytes of target and header lines, as app/api/heads.py counts them.
-local function head_bytes()
-  return #ngx.req.raw_header() - #ngx.req.get_method() - #" " - UNCOUNTED_BYTES
-end
 
 local function refuse(code, reason, headers)
   ngx.var.paidonce_reason = reason or code
@@ -56,13 +49,19 @@ end
 -- Returns when the request may go on; otherwise it has been answered.
 function M.check()
   local service = settings.services[ngx.var.paidonce_service]
-  if head_bytes() > settings.head_bytes_max then return refuse("head-too-large") end
+  local fault = head.fault()
+  if fault then return refuse(fault) end
   local resource = routes.find(service.resources, ngx.var.request_uri)
   if cors.is_preflight() then return cors.preflight(resource) end
   if not resource then return refuse("not-found") end
   check_caller(service, resource, ngx.req.get_method())
   local wait_s = breaker.wait_s(service)
   if wait_s then return refuse("unavailable", "breaker", { ["Retry-After"] = wait_s }) end
+end
+
+-- Answers what nginx could not read.
+function M.refuse_unreadable()
+  return refuse(head.refused())
 end
 
 -- Notes what became of a request; one that could not be read never came to a service.

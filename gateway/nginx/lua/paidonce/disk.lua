@@ -65,7 +65,7 @@ function M.save(folder, kept)
   local draft = path .. "." .. C.getpid()
   if not written(draft, cjson.encode(kept)) or not os.rename(draft, path) then
     os.remove(draft)
-    ngx.log(ngx.WARN, "key set not kept in ", folder)
+    ngx.log(ngx.ERR, "key set not kept in ", folder)
   end
 end
 
@@ -76,7 +76,7 @@ function M.load(folder, issuer)
   local ours = is_ours_alone(fd)
   local content = ours and read_all(fd)
   C.close(fd)
-  if not ours then ngx.log(ngx.WARN, "key set on disk ignored: others may write it, in ", folder) end
+  if not ours then ngx.log(ngx.ERR, "key set on disk ignored: others may write it, in ", folder) end
   local kept = content and cjson.decode(content)
   if type(kept) ~= "table" or kept.issuer ~= issuer then return nil end
   if type(kept.body) ~= "string" or type(kept.fetched_at) ~= "number" then return nil end

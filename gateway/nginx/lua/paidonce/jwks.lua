@@ -80,7 +80,7 @@ function M.usable_keys(body)
     if der then
       keys[jwk.kid] = der
     else
-      ngx.log(ngx.WARN, "key of the issuer ignored, kid ", jwk.kid)
+      ngx.log(ngx.ERR, "key of the issuer ignored, kid ", jwk.kid)
     end
   end
   if next(keys) == nil then return nil, "no usable key" end

@@ -66,7 +66,7 @@ local function put_off(issuer, why)
   set("due_at", issuer, monotonic() + math.random() * most_s)
   set("failures", issuer, failures + 1)
   dict:incr("fetches_failed:" .. issuer.issuer, 1, 0)
-  ngx.log(ngx.WARN, "key set of ", issuer.issuer, " not fetched: ", why)
+  ngx.log(ngx.ERR, "key set of ", issuer.issuer, " not fetched: ", why)
 end
 
 local function fetch_now(_, issuer)

@@ -1,6 +1,5 @@
 -- Did the holder of this key sign these bytes? RSASSA-PKCS1-v1_5 with SHA-256, by OpenSSL (lua-luaossl).
 
-local bignum = require "openssl.bignum"
 local digest = require "openssl.digest"
 local pkey = require "openssl.pkey"
 
@@ -34,9 +33,10 @@ function M.der(modulus, exponent)
   return element(SEQUENCE, RSA_ENCRYPTION .. element(BIT_STRING, "\0" .. key))
 end
 
--- Returns how many bits the number has.
+-- Returns how many bits the number has: big-endian bytes without a leading zero.
 function M.bits(bytes)
-  return bignum.fromBinary(bytes):bits()
+  local _, exponent = math.frexp(bytes:byte())
+  return 8 * (#bytes - 1) + exponent
 end
 
 -- Returns the key; raises what OpenSSL says about one that it cannot read.
