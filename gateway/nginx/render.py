@@ -35,11 +35,10 @@ BODY_BUFFER_BYTES_MAX = 1_048_576
 #: Connections that each worker keeps to a service, and for how long: less than the service keeps them (75 s), or a
 #: request meets the end of one.
 KEPT_CONNECTIONS, KEPT_S = 32, 60
-#: nginx's own statuses; 494 is its word for a head that is too large.
+#: nginx's own statuses, of requests that it could read.
 ERROR_PAGES = {
     "405": "method-not-allowed",
     "413": "payload-too-large",
-    "414 494": "head-too-large",
     "404": "not-found",
     "429": "rate-limited",
     "500": "internal",
@@ -59,8 +58,9 @@ class _Page(Template):
 
 def render(plan: Plan, folder: Path) -> None:
     """Write the configuration into `folder`, over what an earlier run left; run, logs and keys in it stay."""
-    for name in ("run", "logs", "keys"):
-        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The workers may run under another account: what they write lies in folders of theirs below `run`.
+    for name, mode in (("run", 0o711), ("logs", 0o700), ("keys", 0o700)):
+        (folder / name).mkdir(mode=mode, parents=True, exist_ok=True)
     shutil.rmtree(folder / "lua", ignore_errors=True)
     with as_file(files(__package__) / "lua") as lua:
         shutil.copytree(lua, folder / "lua")
@@ -135,11 +135,10 @@ def _tls(plan: Plan) -> str:
 def _error_page(statuses: str, code: str) -> str:
     problem = problems.ALL[code]
     body = problems.opening(problem) + ',"request_id":"$paidonce_request_id"}'
-    name = code.replace("-", "_")
     return _lines(
         8,
-        f"error_page {statuses} @paidonce_{name};",
-        f"location @paidonce_{name} {{",
+        f"error_page {statuses} @paidonce_{problem.status};",
+        f"location @paidonce_{problem.status} {{",
         "    default_type application/problem+json;",
         "    add_header X-Content-Type-Options nosniff always;",
         '    add_header Cache-Control "private, no-cache" always;',
@@ -166,7 +165,7 @@ def _service(plan: Plan, planned: PlannedService) -> str:
         claim_defaults=_lines(12, *(f'set ${variable} "";' for variable in claims)),
         address_limit=f"            limit_req zone=address burst={address.burst} nodelay;" if address else "",
         body_bytes_max=planned.body_bytes_max,
-        body_buffer_bytes=min(planned.body_bytes_max, BODY_BUFFER_BYTES_MAX) + 1,
+        body_buffer_bytes=min(2 * planned.body_bytes_max + 1, BODY_BUFFER_BYTES_MAX),
         scheme=urlsplit(service.upstreams[0]).scheme,
         upstream_tls=_upstream_tls(planned),
         removed_headers=_lines(12, *(f'proxy_set_header {name} "";' for name in removed)),

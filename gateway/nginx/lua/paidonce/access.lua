@@ -64,6 +64,11 @@ function M.refuse_unreadable()
   return refuse(head.refused())
 end
 
+-- Answers a head that was too large to be read.
+function M.refuse_too_large()
+  return refuse("head-too-large")
+end
+
 -- Notes what became of a request; one that could not be read never came to a service.
 function M.log()
   local service = settings.services[ngx.var.paidonce_service or ""]

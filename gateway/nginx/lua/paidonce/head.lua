@@ -15,7 +15,10 @@ function M.fault()
   local raw = ngx.req.raw_header()
   -- Target and header lines, as app/api/heads.py counts them.
   if #raw - #ngx.req.get_method() - #" " - UNCOUNTED_BYTES > settings.head_bytes_max then return "head-too-large" end
-  if ngx.re.find(raw, FOREIGN_LINE, "jo") then return "bad-request" end
+  -- HTTP/0.9 has no head at all.
+  if ngx.req.http_version() < 1 or ngx.re.find(raw, FOREIGN_LINE, "jo") then
+    return "bad-request"
+  end
 end
 
 -- Returns the code of the problem with a request that nginx itself refused as malformed.
