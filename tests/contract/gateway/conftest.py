@@ -195,9 +195,11 @@ def paidonce(service: Server, **more: Any) -> dict:
     } | more
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def caller() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=WAIT_S) as opened:
+    """A client of many connections, for threads too; it trusts no certificate, since none is asked for."""
+    limits = httpx.Limits(max_connections=200)
+    with httpx.Client(trust_env=False, timeout=2 * WAIT_S, limits=limits, verify=False) as opened:
         yield opened
 
 

@@ -120,7 +120,10 @@ def test_a_forged_header_does_not_arrive_by_another_spelling_of_its_line(gateway
         before = len(service.seen)
         token = parties.issuer.token()
         gateway.raw(
-            b"GET /v1/me HTTP/1.1\r\nHost: x\r\n" + line + b"Authorization: Bearer " + token
+            b"GET /v1/me HTTP/1.1\r\nHost: x\r\n"
+            + line
+            + b"Authorization: Bearer "
+            + token
             + b"\r\nConnection: close\r\n\r\n"
         )
         for seen in service.seen[before:]:
@@ -154,9 +157,7 @@ def test_the_token_for_one_service_is_a_401_at_the_other(gateway, service, repor
 
 def test_scopes_and_roles_of_a_route(gateway, caller, parties, here):
     def ask(method: str, path: str, **claims) -> httpx.Response:
-        return caller.request(
-            method, gateway.url + path, headers=here.bearing(parties.issuer.with_claims(**claims))
-        )
+        return caller.request(method, gateway.url + path, headers=here.bearing(parties.issuer.with_claims(**claims)))
 
     refused = ask("POST", "/v1/payments", scope="payments:read")
     assert refused.status_code == 403
@@ -198,7 +199,9 @@ def test_a_path_without_a_row_reaches_nobody(gateway, service, reports, parties,
     before = len(service.seen), len(reports.seen)
     token = parties.issuer.with_claims(aud=["paidonce", "reports"], scope="reports:read")
     answer = gateway.raw(
-        f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer ".encode() + token + b"\r\n\r\n"
+        f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer ".encode()
+        + token
+        + b"\r\n\r\n"
     )
     assert int(answer.split(b" ")[1]) in {400, 404}, answer
     assert (len(service.seen), len(reports.seen)) == before

@@ -1,6 +1,6 @@
 """Whose keys, from where, for how long? The key set of all workers: fetched seldom, kept through outages and starts."""
 
-import datetime
+import datetime as dt
 import json
 import os
 import signal
@@ -11,7 +11,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -59,16 +58,24 @@ def document(here, server, service, **more):
     return {"issuers": [here.issuer_at(server)], "services": [here.paidonce(service)]} | more
 
 
-def ask(gateway, headers) -> int:
-    return httpx.get(f"{gateway.url}/v1/me", headers=headers, trust_env=False, timeout=15).status_code
+@pytest.fixture
+def ask(caller):
+    def ask(gateway, headers) -> int:
+        return caller.get(f"{gateway.url}/v1/me", headers=headers).status_code
+
+    return ask
 
 
-def at_once(gateway, count, headers) -> list[int]:
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(lambda _: ask(gateway, headers), range(count)))
+@pytest.fixture
+def at_once(ask):
+    def at_once(gateway, count, headers) -> list[int]:
+        with ThreadPoolExecutor(count) as threads:
+            return list(threads.map(lambda _: ask(gateway, headers), range(count)))
+
+    return at_once
 
 
-def test_all_workers_share_one_fetch(run, here, server, keyed, service, parties):
+def test_all_workers_share_one_fetch(run, here, server, keyed, service, parties, ask):
     keyed.gate.clear()
     gateway = here.start(run, document(here, server, service))
     with ThreadPoolExecutor(20) as threads:
@@ -80,7 +87,7 @@ def test_all_workers_share_one_fetch(run, here, server, keyed, service, parties)
     assert len(server.seen) == 1
 
 
-def test_unknown_keys_cause_one_fetch_for_all(run, here, server, service, parties):
+def test_unknown_keys_cause_one_fetch_for_all(run, here, server, service, parties, at_once, ask):
     gateway = here.start(run, document(here, server, service), jwks_cooldown_s=0.3)
     assert ask(gateway, here.bearing(parties.issuer.token())) == 200
     before = len(server.seen)
@@ -90,7 +97,7 @@ def test_unknown_keys_cause_one_fetch_for_all(run, here, server, service, partie
     assert 1 <= len(server.seen) - before <= 2
 
 
-def test_more_waiters_than_that_are_told_to_come_again(run, here, server, keyed, service, parties):
+def test_more_waiters_than_that_are_told_to_come_again(run, here, server, keyed, service, parties, ask):
     gateway = here.start(run, document(here, server, service), jwks_cooldown_s=0.01)
     assert ask(gateway, here.bearing(parties.issuer.token())) == 200
     keyed.gate.clear()
@@ -105,14 +112,14 @@ def test_more_waiters_than_that_are_told_to_come_again(run, here, server, keyed,
         assert {one.result(15) for one in waiting} == {401, 503}
 
 
-def test_a_new_key_works_with_its_first_token(run, here, server, keyed, service, parties):
+def test_a_new_key_works_with_its_first_token(run, here, server, keyed, service, parties, ask):
     gateway = here.start(run, document(here, server, service), jwks_cooldown_s=0.1)
     assert ask(gateway, here.bearing(parties.issuer.token())) == 200
     keyed.publish(parties.issuer.jwk(), parties.issuer.jwk(kid="key-2"))
     assert ask(gateway, here.bearing(parties.issuer.with_header(kid="key-2"))) == 200
 
 
-def test_a_removed_key_stops_working_in_every_worker(run, here, server, keyed, service, parties):
+def test_a_removed_key_stops_working_in_every_worker(run, here, server, keyed, service, parties, at_once, ask):
     gateway = here.start(run, document(here, server, service), jwks_cooldown_s=0.1)
     old = here.bearing(parties.issuer.token())
     assert at_once(gateway, 20, old) == [200] * 20
@@ -121,7 +128,7 @@ def test_a_removed_key_stops_working_in_every_worker(run, here, server, keyed, s
     assert at_once(gateway, 20, old) == [401] * 20
 
 
-def test_the_set_is_fetched_again_ahead_of_its_end(run, here, server, keyed, service, parties):
+def test_the_set_is_fetched_again_ahead_of_its_end(run, here, server, keyed, service, parties, ask):
     gateway = here.start(run, document(here, server, service), jwks_cache_s=1)
     old = here.bearing(parties.issuer.token())
     assert ask(gateway, old) == 200
@@ -130,7 +137,9 @@ def test_the_set_is_fetched_again_ahead_of_its_end(run, here, server, keyed, ser
     until(lambda: ask(gateway, old) == 401, within_s=15, what="the removed key to stop working")
 
 
-def test_while_the_issuer_is_away_the_old_set_works_and_fetches_are_few(run, here, server, keyed, service, parties):
+def test_while_the_issuer_is_away_the_old_set_works_and_fetches_are_few(
+    run, here, server, keyed, service, parties, at_once, ask
+):
     gateway = here.start(run, document(here, server, service), jwks_cache_s=1, jwks_cooldown_s=0.1)
     good = here.bearing(parties.issuer.token())
     assert ask(gateway, good) == 200
@@ -147,15 +156,15 @@ def test_while_the_issuer_is_away_the_old_set_works_and_fetches_are_few(run, her
     until(lambda: ask(gateway, good) == 401, within_s=60, what="the set to be fetched again")
 
 
-def test_an_old_set_works_up_to_a_bound(run, here, server, keyed, service, parties):
+def test_an_old_set_works_up_to_a_bound(run, here, server, keyed, service, parties, caller):
     gateway = here.start(run, document(here, server, service), jwks_cache_s=1, jwks_stale_h=0)
     keyed.body = None
-    answer = httpx.get(f"{gateway.url}/v1/me", headers=here.bearing(parties.issuer.token()), trust_env=False, timeout=15)
+    answer = caller.get(f"{gateway.url}/v1/me", headers=here.bearing(parties.issuer.token()))
     assert (answer.status_code, answer.json()["code"]) == (503, "key-set-unavailable")
     assert answer.headers["retry-after"] == "1"
 
 
-def test_a_start_needs_no_issuer(run, here, server, keyed, service, parties):
+def test_a_start_needs_no_issuer(run, here, server, keyed, service, parties, ask):
     folder = here.new_folder(run)
     first = here.start_in(run, folder, document(here, server, service))
     good = here.bearing(parties.issuer.token())
@@ -183,7 +192,7 @@ def test_a_start_needs_no_issuer(run, here, server, keyed, service, parties):
     assert ask(here.start_in(run, folder, document(here, server, service)), good) == 503
 
 
-def test_a_reload_keeps_the_keys(run, here, server, keyed, service, parties):
+def test_a_reload_keeps_the_keys(run, here, server, keyed, service, parties, at_once, ask):
     gateway = here.start(run, document(here, server, service))
     good = here.bearing(parties.issuer.token())
     assert ask(gateway, good) == 200
@@ -204,7 +213,7 @@ def test_a_reload_keeps_the_keys(run, here, server, keyed, service, parties):
         ("members twice", (200, {}, b'{"keys": [], "keys": []}')),
     ],
 )
-def test_an_answer_that_is_no_key_set_changes_nothing(run, here, serve, service, parties, what, answer):
+def test_an_answer_that_is_no_key_set_changes_nothing(run, here, serve, service, parties, what, answer, ask):
     del what
     server = serve(lambda _: answer)
     gateway = here.start(run, document(here, server, service))
@@ -227,7 +236,7 @@ UNUSED = [
 
 
 @pytest.mark.parametrize("changes", UNUSED, ids=repr)
-def test_a_key_that_is_none_of_ours_is_not_used(run, here, serve, service, parties, changes):
+def test_a_key_that_is_none_of_ours_is_not_used(run, here, serve, service, parties, changes, ask):
     other = parties.issuer.jwk(kid="key-other")
     keyed = Issuer(parties.issuer.jwk(**changes), other)
     gateway = here.start(run, document(here, serve(keyed), service), jwks_cooldown_s=0.01)
@@ -235,14 +244,14 @@ def test_a_key_that_is_none_of_ours_is_not_used(run, here, serve, service, parti
     assert ask(gateway, here.bearing(parties.issuer.with_header(kid="key-other"))) == 200
 
 
-def test_two_keys_under_one_id_are_not_used(run, here, serve, service, parties):
+def test_two_keys_under_one_id_are_not_used(run, here, serve, service, parties, ask):
     keyed = Issuer(parties.issuer.jwk(), parties.stranger.jwk(), parties.issuer.jwk(kid="key-other"))
     gateway = here.start(run, document(here, serve(keyed), service), jwks_cooldown_s=0.01)
     assert ask(gateway, here.bearing(parties.issuer.token())) == 401
     assert ask(gateway, here.bearing(parties.stranger.token())) == 401
 
 
-def test_discovery(run, here, serve, service, parties):
+def test_discovery(run, here, serve, service, parties, ask):
     pages = {}
 
     def answer(seen):
@@ -283,7 +292,7 @@ def one_answer(answer: bytes):
     thread.join(10)
 
 
-def test_chunks_and_no_length(run, here, service, parties):
+def test_chunks_and_no_length(run, here, service, parties, ask):
     body = json.dumps({"keys": [parties.issuer.jwk()]}).encode()
     chunked = b"".join(b"%x;a=b\r\n%b\r\n" % (len(part), part) for part in (body[:100], body[100:])) + b"0\r\n\r\n"
     heads = [
@@ -307,15 +316,15 @@ def certified(folder, name: str):
     """Return a server's TLS context with a certificate of its own, and the file that vouches for it."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -323,20 +332,23 @@ def certified(folder, name: str):
     pem, private = folder / f"{name}.pem", folder / f"{name}.key"
     pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, private)
     return context, pem
 
 
-@pytest.mark.parametrize(("name", "trusted", "status"), [
-    ("127.0.0.1", True, 200), ("127.0.0.1", False, 503), ("other.example", True, 503),
-])
-def test_tls_checks_who_answers(run, here, serve, service, parties, tmp_path, name, trusted, status):
-    context, pem = certified(tmp_path, name)
+@pytest.mark.parametrize(
+    ("name", "trusted", "status"),
+    [
+        ("127.0.0.1", True, 200),
+        ("127.0.0.1", False, 503),
+        ("other.example", True, 503),
+    ],
+)
+def test_tls_checks_who_answers(run, here, serve, service, parties, name, trusted, status, ask):
+    context, pem = certified(here.new_folder(run), name)
     server = serve(Issuer(parties.issuer.jwk()), tls=context)
     issuer = {"issuer": here.ISS, "jwks_url": f"https://127.0.0.1:{server.port}/jwks", "audiences": ["unused"]}
     listening = {"authorities": str(pem)} if trusted else {}
@@ -344,7 +356,7 @@ def test_tls_checks_who_answers(run, here, serve, service, parties, tmp_path, na
     assert ask(gateway, here.bearing(parties.issuer.token())) == status
 
 
-def test_keys_are_not_fetched_in_the_clear_from_elsewhere(run, here, service, parties):
+def test_keys_are_not_fetched_in_the_clear_from_elsewhere(run, here, service, parties, ask):
     issuer = {"issuer": here.ISS, "jwks_url": "http://192.0.2.1/jwks", "audiences": ["unused"]}
     gateway = here.start(run, {"issuers": [issuer], "services": [here.paidonce(service)]})
     assert ask(gateway, here.bearing(parties.issuer.token())) == 503

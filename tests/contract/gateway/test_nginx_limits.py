@@ -23,30 +23,30 @@ def gateway_to(run, here, keys, *upstreams, limits=None, **overrides):
     return here.start(run, document, **overrides)
 
 
-def many(gateway, count, headers) -> list[httpx.Response]:
+def many(caller, gateway, count, headers) -> list[httpx.Response]:
     def ask(_):
-        return httpx.get(f"{gateway.url}/v1/me", headers=headers, trust_env=False, timeout=10)
+        return caller.get(f"{gateway.url}/v1/me", headers=headers)
 
     with ThreadPoolExecutor(8) as threads:
         return list(threads.map(ask, range(count)))
 
 
-def test_an_address_that_asks_too_often(run, here, keys, service, parties):
+def test_an_address_that_asks_too_often(run, here, keys, service, caller, parties):
     gateway = gateway_to(run, here, keys, service, limits={"address": {"requests_per_s": 1, "burst": 4}})
-    answers = many(gateway, 20, here.bearing(parties.issuer.token()))
+    answers = many(caller, gateway, 20, here.bearing(parties.issuer.token()))
     refused = [answer for answer in answers if answer.status_code == 429]
     # The first, the burst, and one for each second that 20 requests take.
     assert 5 <= 20 - len(refused) <= 10
     assert {answer.headers["retry-after"] for answer in refused} == {"1"}
     assert {answer.json()["code"] for answer in refused} == {"rate-limited"}
     # It is turned away before its token is looked at.
-    assert any(answer.status_code == 429 for answer in many(gateway, 20, {}))
+    assert any(answer.status_code == 429 for answer in many(caller, gateway, 20, {}))
 
 
-def test_a_subject_that_asks_too_often(run, here, keys, service, parties):
+def test_a_subject_that_asks_too_often(run, here, keys, service, caller, parties):
     gateway = gateway_to(run, here, keys, service, limits={"subject": {"requests": 10, "window_s": 3_600}})
     joe = here.bearing(parties.issuer.token())
-    answers = many(gateway, 25, joe)
+    answers = many(caller, gateway, 25, joe)
     # Over all workers together: exactly so many, not so many by each.
     assert sorted(answer.status_code for answer in answers) == [200] * 10 + [429] * 15
     refused = next(answer for answer in answers if answer.status_code == 429)
@@ -54,16 +54,16 @@ def test_a_subject_that_asks_too_often(run, here, keys, service, parties):
     assert refused.json()["code"] == "rate-limited"
     # It is the subject that counts: neither another token of it, nor another tenant's of that name.
     again = here.bearing(parties.issuer.with_claims(jti="2"))
-    assert httpx.get(f"{gateway.url}/v1/me", headers=again, trust_env=False).status_code == 429
+    assert caller.get(f"{gateway.url}/v1/me", headers=again).status_code == 429
     for claims in ({"sub": "ann"}, {"tenant": "globex"}):
         other = here.bearing(parties.issuer.with_claims(**claims))
-        assert httpx.get(f"{gateway.url}/v1/me", headers=other, trust_env=False).status_code == 200
+        assert caller.get(f"{gateway.url}/v1/me", headers=other).status_code == 200
     assert len(service.seen) == 12
     # Nobody uses up joe's quota without joe's token.
     forged = here.bearing(parties.stranger.with_claims(sub="eve"))
-    assert {answer.status_code for answer in many(gateway, 15, forged)} == {401}
+    assert {answer.status_code for answer in many(caller, gateway, 15, forged)} == {401}
     eve = here.bearing(parties.issuer.with_claims(sub="eve"))
-    assert httpx.get(f"{gateway.url}/v1/me", headers=eve, trust_env=False).status_code == 200
+    assert caller.get(f"{gateway.url}/v1/me", headers=eve).status_code == 200
 
 
 class Flaky:
@@ -120,10 +120,9 @@ def test_while_it_is_open_one_request_tries_at_a_time(run, here, keys, serve, ca
     with ThreadPoolExecutor(1) as threads:
 
         def until_let_in() -> int:
-            with httpx.Client(trust_env=False, timeout=15) as own:
-                while (found := own.get(f"{gateway.url}/v1/me", headers=joe).status_code) == 503:
-                    pass
-                return found
+            while (found := caller.get(f"{gateway.url}/v1/me", headers=joe).status_code) == 503:
+                pass
+            return found
 
         tried = threads.submit(until_let_in)
         assert entered.acquire(timeout=10)

@@ -96,8 +96,9 @@ def test_the_body(gateway, service, caller, parties, here, above, status, chunke
 def test_all_limits_at_once(gateway, service, parties):
     """The largest head with the largest token and the largest body."""
     token = sized_token(parties.issuer, TOKEN_MAX)
-    request = head(token, HEAD_MAX - len(f"Content-Length: {BODY_MAX}\r\n") - len("/v1/payments") + len("/v1/me"),
-                   in_target=False)
+    request = head(
+        token, HEAD_MAX - len(f"Content-Length: {BODY_MAX}\r\n") - len("/v1/payments") + len("/v1/me"), in_target=False
+    )
     request = request.replace(b"GET /v1/me ", b"POST /v1/payments ", 1)
     request = request.replace(b"\r\nConnection", f"\r\nContent-Length: {BODY_MAX}\r\nConnection".encode(), 1)
     answer = gateway.raw(request + b"x" * BODY_MAX)
