@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from paidonce.app.api.problems import MethodNotAllowedError
 from paidonce.app.settings import TrustedIssuer
 from paidonce.gateway import problems
 from paidonce.gateway.plan import Plan, PlannedService, Resource
@@ -65,6 +66,7 @@ def _resource(resource: Resource) -> dict[str, Any]:
     return {
         "steps": resource.steps,
         "allow": resource.allow,
+        "not_allowed": problems.opening(MethodNotAllowedError(resource.allow)),
         "public": resource.public,
         "methods": {
             method: {"scopes": list(needs.scopes), "roles": list(needs.roles)}

@@ -10,13 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import pytest
 
 from paidonce.app.settings import Settings
 from paidonce.devstack.nginx import start_nginx
 from paidonce.devstack.ports import free_port
+from paidonce.devstack.postgres import Postgres
 from paidonce.devstack.processes import Process
 from paidonce.devstack.runs import Run
 from paidonce.gateway.nginx.render import render
@@ -123,6 +126,16 @@ def keys(serve: Any, parties: Any) -> Server:
     """The issuer's key server; `seen` are its fetches."""
     body = json.dumps({"keys": parties.key_set()}).encode()
     return serve(lambda _: (200, {"Content-Type": "application/json"}, body))
+
+
+@pytest.fixture(scope="module")
+def database_of_module(postgres: Postgres, template: str) -> Iterator[str]:
+    """The DSN of a migrated database that a module's tests share."""
+    name = f"paidonce_gateway_{free_port()}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        yield urlsplit(postgres.dsn)._replace(path=f"/{name}").geturl()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @dataclass

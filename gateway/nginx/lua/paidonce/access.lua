@@ -13,9 +13,13 @@ local verifier = require "paidonce.verifier"
 
 local M = {}
 
-local function refuse(code, reason, headers)
+local function refuse(code, reason, headers, opening)
   ngx.var.paidonce_reason = reason or code
-  return answer.problem(code, headers)
+  return answer.problem(code, headers, opening)
+end
+
+local function refuse_method(resource)
+  return refuse("method-not-allowed", nil, { Allow = resource.allow }, resource.not_allowed)
 end
 
 local function verified(service)
@@ -26,7 +30,7 @@ end
 
 local function authorize(resource, method, principal)
   local rule = routes.rule(resource, method)
-  if not rule then return refuse("method-not-allowed", nil, { Allow = resource.allow }) end
+  if not rule then return refuse_method(resource) end
   if routes.allows(rule, principal) then return end
   local scopes = table.concat(rule.scopes, " ")
   local needed = scopes ~= "" and (', scope="%s"'):format(scopes) or ""
@@ -35,7 +39,7 @@ end
 
 local function check_caller(service, resource, method)
   if resource.public then
-    if not routes.rule(resource, method) then refuse("method-not-allowed", nil, { Allow = resource.allow }) end
+    if not routes.rule(resource, method) then refuse_method(resource) end
     return
   end
   local principal = verified(service)

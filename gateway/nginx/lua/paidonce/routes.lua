@@ -35,7 +35,7 @@ local function fits(steps, segments)
   return true
 end
 
--- Returns the resource {steps, methods, options, allow, public} that the target names; nil when there is none.
+-- Returns the resource {steps, methods, options, allow, not_allowed, public} that the target names; nil when there is none.
 function M.find(resources, target)
   local segments = segments_of(target)
   if not segments then return nil end
