@@ -42,6 +42,7 @@ test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 test-gateway: $(READY) ## the gateways, on Debian's nginx with Lua (fetches its packages once)
 	@$(BIN)/python -m paidonce.devstack.nginx_packages
 	@$(BIN)/pytest -m gateway $(ARGS)
+	@$(BIN)/python docs/gateways.py --check
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/ruff format --check .
@@ -62,8 +63,9 @@ format: $(READY) ## mend what ruff can mend
 bench: $(READY) ## figures beside their peers, in the same run
 	@$(BIN)/paidonce bench $(ARGS)
 
-docs: $(READY) ## write docs/settings.md anew
+docs: $(READY) ## write docs/settings.md and the table of docs/gateways.md anew
 	@$(BIN)/python docs/settings.py
+	@$(BIN)/python docs/gateways.py
 
 lock: $(READY) ## resolve the pinned requirements anew
 	@$(BIN)/python requirements/lock.py

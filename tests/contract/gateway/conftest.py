@@ -28,7 +28,9 @@ from paidonce.gateway.route_file import RouteFile
 
 ISS = "https://issuer.example"
 WAIT_S = 10.0
-#: Not kept by git: docs/gateways.py makes the table of docs/gateways.md from it.
+#: The columns of the table in docs/gateways.md.
+GATEWAYS = ("NGINX",)
+#: Not kept by git: docs/gateways.py makes the table from it.
 FINDINGS = Path(__file__).parents[3] / "reports" / "gateways.json"
 
 
@@ -223,12 +225,19 @@ def here() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def findings() -> Iterator[dict[str, dict[str, str]]]:
-    """Gateway -> row of the attack table -> what became of it; kept for docs/gateways.py."""
-    found: dict[str, dict[str, str]] = {"NGINX": {}}
+def findings(attack_table: Any) -> Iterator[dict[str, dict[str, str]]]:
+    """Gateway -> row of the attack table -> who refused it; kept for docs/gateways.py when no row is missing."""
+    found: dict[str, dict[str, str]] = {name: {} for name in GATEWAYS}
+    FINDINGS.unlink(missing_ok=True)
     yield found
-    FINDINGS.parent.mkdir(exist_ok=True)
-    FINDINGS.write_text(json.dumps(found, indent=1))
+    rows = [row for row in attack_table if row.carried]
+    if all(row.name in found[name] for row in rows for name in GATEWAYS):
+        FINDINGS.parent.mkdir(exist_ok=True)
+        told = [
+            {"attack": row.name, "answer": str(row.status)} | {name: found[name][row.name] for name in GATEWAYS}
+            for row in rows
+        ]
+        FINDINGS.write_text(json.dumps(told, indent=1))
 
 
 def bearing(token: bytes) -> dict[str, str]:
