@@ -1,7 +1,9 @@
 """A real NGINX in front of services that write down what reaches them, and an issuer's key server; all on loopback."""
 
+import datetime as dt
 import json
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +17,10 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from paidonce.app.settings import Settings
 from paidonce.devstack.nginx import start_nginx
@@ -242,3 +248,30 @@ def findings(attack_table: Any) -> Iterator[dict[str, dict[str, str]]]:
 
 def bearing(token: bytes) -> dict[str, str]:
     return {"Authorization": f"Bearer {token.decode()}"}
+
+
+def certified(folder: Path, name: str) -> tuple[ssl.SSLContext, Path, Path]:
+    """Return a server's TLS context with a certificate of its own, and the files of certificate and key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / f"{name}.pem", folder / f"{name}.key"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    return context, pem, private

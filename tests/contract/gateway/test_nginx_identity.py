@@ -1,5 +1,7 @@
 """What does a service behind NGINX get to see? Who calls, from the token alone, and nothing that callers made up."""
 
+import json
+
 import httpx
 import pytest
 
@@ -246,3 +248,30 @@ def test_neither_path_nor_caller_is_in_the_log(gateway, caller, parties, here):
     caller.get(f"{gateway.url}/v1/customers/ann-smith?card=4242", headers=here.bearing(token))
     log = gateway.log()
     assert not any(secret in log for secret in ("somebody-real", "ann-smith", "4242", token.decode()[:40]))
+
+
+def test_each_issuer_speaks_for_its_own_tenants(run, here, serve, keys, service, caller, parties):
+    other_keys = serve(lambda _: (200, {}, json.dumps({"keys": [parties.stranger.jwk()]}).encode()))
+    ours = here.issuer_at(keys, tenants=["acme"])
+    theirs = {
+        "issuer": "https://realm.example",
+        "jwks_url": f"{other_keys.url}/jwks",
+        "audiences": ["unused"],
+        "tenant_claim": "organization.name",
+        "roles_claim": "realm_access.roles",
+        "tenants": ["globex"],
+    }
+    gateway = here.start(run, {"issuers": [ours, theirs], "services": [here.paidonce(service)]}, jwks_cooldown_s=0.01)
+
+    def ask(token: bytes) -> int:
+        return caller.get(f"{gateway.url}/v1/me", headers=here.bearing(token)).status_code
+
+    theirs_is = {"iss": "https://realm.example", "tenant": ..., "realm_access": {"roles": ["a"]}}
+    assert ask(parties.issuer.with_claims(tenant="acme")) == 200
+    assert ask(parties.issuer.with_claims(tenant="globex")) == 401
+    assert ask(parties.stranger.with_claims(**theirs_is, organization={"name": "globex"})) == 200
+    assert service.seen[-1].values("x-tenant") == ["globex"]
+    assert ask(parties.stranger.with_claims(**theirs_is, organization={"name": "acme"})) == 401
+    # The same key id, another issuer's key.
+    assert ask(parties.issuer.with_claims(**theirs_is, organization={"name": "globex"})) == 401
+    assert ask(parties.stranger.with_claims()) == 401

@@ -1,21 +1,15 @@
 """Whose keys, from where, for how long? The key set of all workers: fetched seldom, kept through outages and starts."""
 
-import datetime as dt
 import json
 import os
 import signal
 import socket
-import ssl
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from paidonce.devstack.waiting import until
 
@@ -312,33 +306,6 @@ def test_chunks_and_no_length(run, here, service, parties, ask):
             gateway.process.stop()
 
 
-def certified(folder, name: str):
-    """Return a server's TLS context with a certificate of its own, and the file that vouches for it."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, private = folder / f"{name}.pem", folder / f"{name}.key"
-    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem, private)
-    return context, pem
-
-
 @pytest.mark.parametrize(
     ("name", "trusted", "status"),
     [
@@ -348,7 +315,7 @@ def certified(folder, name: str):
     ],
 )
 def test_tls_checks_who_answers(run, here, serve, service, parties, name, trusted, status, ask):
-    context, pem = certified(here.new_folder(run), name)
+    context, pem, _ = here.certified(here.new_folder(run), name)
     server = serve(Issuer(parties.issuer.jwk()), tls=context)
     issuer = {"issuer": here.ISS, "jwks_url": f"https://127.0.0.1:{server.port}/jwks", "audiences": ["unused"]}
     listening = {"authorities": str(pem)} if trusted else {}
