@@ -41,7 +41,7 @@ test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 
 test-gateway: $(READY) ## the gateways, on Debian's nginx with Lua (fetches its packages once)
 	@$(BIN)/python -m paidonce.devstack.nginx_packages
-	@$(BIN)/pytest -m gateway $(ARGS)
+	@$(BIN)/pytest -m gateway $(TWICE) $(ARGS)
 	@$(BIN)/python docs/gateways.py --check
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness

@@ -145,7 +145,9 @@ def test_while_the_issuer_is_away_the_old_set_works_and_fetches_are_few(
     # What cannot be known is no 401.
     unknown = here.bearing(parties.issuer.with_header(kid="key-9"))
     assert set(at_once(gateway, 30, unknown)) == {503}
-    assert len(server.seen) - before <= 4
+    # One after the other, each could begin a fetch: between two lies a time that grows, not a request.
+    assert {ask(gateway, unknown) for _ in range(60)} == {503}
+    assert len(server.seen) - before <= 15
     keyed.publish(parties.issuer.jwk(kid="key-2"))
     until(lambda: ask(gateway, good) == 401, within_s=60, what="the set to be fetched again")
 
