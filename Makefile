@@ -8,7 +8,7 @@ TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc lint format bench docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway lint format bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,18 +31,23 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/paidonce up $(ARGS)
 
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
-	@$(BIN)/pytest -m "not slow and not failover and not cdc" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "not slow and not failover and not cdc and not gateway" $(TWICE) $(ARGS)
 
-test-all: test test-slow test-failover ## all of them but those of test-cdc
+test-all: test test-slow test-failover ## all of them but those of test-cdc and test-gateway
 
 test-slow: $(READY) ## the tests that take longer: kills in many rounds, servers set back, a bench in small
-	@$(BIN)/pytest -m "slow and not failover and not cdc" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "slow and not failover and not cdc and not gateway" $(TWICE) $(ARGS)
 
 test-failover: $(READY) ## three brokers, a standby that is promoted, servers that go away
 	@$(BIN)/pytest -m failover $(ARGS)
 
 test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 	@$(BIN)/pytest -m cdc $(ARGS)
+
+test-gateway: $(READY) ## the gateways, on Debian's nginx with Lua (fetches its packages once)
+	@$(BIN)/python -m paidonce.devstack.nginx_packages
+	@$(BIN)/pytest -m gateway $(TWICE) $(ARGS)
+	@$(BIN)/python docs/gateways.py --check
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/ruff format --check .
@@ -53,7 +58,7 @@ lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 # mypy does not see packages through setuptools' editable finder, so it gets a tree of links.
 $(MYPY_TREE): $(READY) $(wildcard paidonce/*.py)
 	@rm -rf $@ && mkdir -p $@
-	@for name in app bench chaos devstack migrations workers; do ln -s ../../../$$name $@/$$name; done
+	@for name in app bench chaos devstack gateway migrations workers; do ln -s ../../../$$name $@/$$name; done
 	@for file in paidonce/*; do ln -s ../../../$$file $@/; done
 
 format: $(READY) ## mend what ruff can mend
@@ -63,8 +68,9 @@ format: $(READY) ## mend what ruff can mend
 bench: $(READY) ## figures beside their peers, in the same run
 	@$(BIN)/paidonce bench $(ARGS)
 
-docs: $(READY) ## write docs/settings.md anew
+docs: $(READY) ## write docs/settings.md and the table of docs/gateways.md anew
 	@$(BIN)/python docs/settings.py
+	@$(BIN)/python docs/gateways.py
 
 lock: $(READY) ## resolve the pinned requirements anew
 	@$(BIN)/python requirements/lock.py

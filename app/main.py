@@ -158,7 +158,7 @@ def config(settings: Settings) -> uvicorn.Config:
         port=settings.api_port,
         workers=1,
         loop="uvloop",
-        http=capped(settings.api_head_bytes_max),
+        http=capped(settings.api_head_bytes_max + settings.api_gateway_head_bytes),
         ws="none",
         lifespan="on",
         log_config=None,

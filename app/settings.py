@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the API listens on.")
     api_head_bytes_max: int = Field(16_384, description="Bytes of a request's head as sent; above it 431.")
+    api_gateway_head_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes more of a head that the API takes from the gateway in front of it, which adds who calls "
+        "(docs/gateways.md); 0 without one.",
+    )
     api_body_bytes_max: int = Field(65_536, description="Bytes of a request body; a payment needs 2 KB. Above it 413.")
     api_connections_max: int = Field(
         16, ge=4, description="Database connections of one API process, per pool; two of them share out payments."

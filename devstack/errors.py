@@ -11,5 +11,9 @@ class JarsUnobtainableError(StackError):
     """What comes by Maven coordinates (Apache Kafka, Debezium Server) could not be fetched."""
 
 
+class PackagesUnobtainableError(StackError):
+    """What comes from Debian's packages (NGINX) could not be fetched."""
+
+
 class TooLateError(StackError):
     """What was waited for did not come in time."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paidonce import cli_brake, cli_consumers, cli_dead_letters, cli_issuer, cli_outbox
+from paidonce import cli_brake, cli_consumers, cli_dead_letters, cli_gateway, cli_issuer, cli_outbox
 
 if TYPE_CHECKING:
     from paidonce.app.settings import Settings
@@ -23,6 +23,7 @@ app.add_typer(cli_outbox.app, name="outbox")
 app.add_typer(cli_brake.app, name="brake")
 app.add_typer(cli_consumers.app, name="consumers")
 app.add_typer(cli_issuer.app, name="issuer")
+app.add_typer(cli_gateway.app, name="gateway")
 
 #: The environment variables of each class of settings.
 PREFIXES = {"Settings": "PAIDONCE_", "IssuerSettings": "PAIDONCE_ISSUER_", "Options": "PAIDONCE_SIMULATOR_"}

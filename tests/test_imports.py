@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("app", "workers", "migrations", "devstack", "chaos", "bench", "paidonce")
+FOLDERS = ("app", "workers", "migrations", "gateway", "devstack", "chaos", "bench", "paidonce")
 
 #: From the top down. Names in one set are siblings, which do not import each other.
 LAYERS: list[set[str]] = [
@@ -17,12 +17,13 @@ LAYERS: list[set[str]] = [
         "paidonce.cli_consumers",
         "paidonce.cli_dead_letters",
         "paidonce.cli_issuer",
+        "paidonce.cli_gateway",
         "paidonce.cli_outbox",
     },
     {"paidonce.bench"},
     {"paidonce.chaos"},
     {"paidonce.devstack"},
-    {"paidonce.workers", "paidonce.app.main", "paidonce.migrations"},
+    {"paidonce.workers", "paidonce.app.main", "paidonce.migrations", "paidonce.gateway"},
     {"paidonce.app.api"},
     {"paidonce.app.auth", "paidonce.app.payments", "paidonce.app.customers", "paidonce.app.carts"},
     {"paidonce.app.idempotency", "paidonce.app.webhooks"},

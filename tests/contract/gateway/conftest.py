@@ -1,0 +1,277 @@
+"""A real NGINX in front of services that write down what reaches them, and an issuer's key server; all on loopback."""
+
+import datetime as dt
+import json
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from paidonce.app.settings import Settings
+from paidonce.devstack.nginx import start_nginx
+from paidonce.devstack.ports import free_port
+from paidonce.devstack.postgres import Postgres
+from paidonce.devstack.processes import Process
+from paidonce.devstack.runs import Run
+from paidonce.gateway.nginx.render import render
+from paidonce.gateway.plan import plan
+from paidonce.gateway.route_file import RouteFile
+
+ISS = "https://issuer.example"
+WAIT_S = 10.0
+#: The columns of the table in docs/gateways.md.
+GATEWAYS = ("NGINX",)
+#: Not kept by git: docs/gateways.py makes the table from it.
+FINDINGS = Path(__file__).parents[3] / "reports" / "gateways.json"
+
+
+@dataclass
+class Seen:
+    """One request as a service got it."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+
+@dataclass
+class Server:
+    """A server in threads: `answer` gets what was seen, and returns status, headers and body; None: no answer."""
+
+    answer: Callable[[Seen], tuple[int, dict[str, Any], bytes] | None]
+    seen: list[Seen] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        # Longer than the gateway's own: or its requests would meet the end of a connection.
+        timeout = 75
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            seen = Seen(self.command, self.path, self.headers.items(), body)
+            server.seen.append(seen)
+            answer = server.answer(seen)
+            if answer is None:
+                self.close_connection = True
+                return
+            status, headers, content = answer
+            self.send_response(status)
+            for name, value in headers.items():
+                for one in value if isinstance(value, list) else [value]:
+                    self.send_header(name, one)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+class _Listening(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers that end with the module."""
+    started: list[_Listening] = []
+
+    def start(answer: Callable[[Seen], Any], tls: Any = None) -> Server:
+        server = Server(answer)
+        listening = _Listening(("127.0.0.1", 0), _handler(server))
+        if tls is not None:
+            listening.socket = tls.wrap_socket(listening.socket, server_side=True)
+        server.port = listening.server_address[1]
+        threading.Thread(target=listening.serve_forever, args=[0.05], daemon=True).start()
+        started.append(listening)
+        return server
+
+    yield start
+    for listening in started:
+        listening.shutdown()
+        listening.server_close()
+
+
+def echo(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    """What a service answers here: 200, and whom it saw."""
+    return 200, {"Content-Type": "application/json"}, json.dumps({"target": seen.target}).encode()
+
+
+@pytest.fixture(scope="module")
+def keys(serve: Any, parties: Any) -> Server:
+    """The issuer's key server; `seen` are its fetches."""
+    body = json.dumps({"keys": parties.key_set()}).encode()
+    return serve(lambda _: (200, {"Content-Type": "application/json"}, body))
+
+
+@pytest.fixture(scope="module")
+def database_of_module(postgres: Postgres, template: str) -> Iterator[str]:
+    """The DSN of a migrated database that a module's tests share."""
+    name = f"paidonce_gateway_{free_port()}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        yield urlsplit(postgres.dsn)._replace(path=f"/{name}").geturl()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@dataclass
+class Gateway:
+    """A running NGINX."""
+
+    port: int
+    folder: Path
+    process: Process
+    metrics_port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def raw(self, request: bytes) -> bytes:
+        """Return the whole answer to these very bytes, which end the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S) as wire:
+            wire.sendall(request)
+            answer = b""
+            while part := wire.recv(65_536):
+                answer += part
+        return answer
+
+    def figure(self, line: str) -> float:
+        """Return the figure of /metrics that begins so; 0 where there is none."""
+        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
+        found = [one.rsplit(" ", 1)[1] for one in text.splitlines() if one.startswith(line)]
+        return float(found[0]) if found else 0.0
+
+    def log(self) -> str:
+        return (self.folder / "logs/access.log").read_text() + (self.folder / "logs/error.log").read_text()
+
+
+def start_in(run: Run, folder: Path, document: dict, **overrides: Any) -> Gateway:
+    """Render the route file and start NGINX on it; `overrides` are settings of the API."""
+    port, metrics_port = free_port(), free_port()
+    listening = {"listen": f"127.0.0.1:{port}", "metrics": f"127.0.0.1:{metrics_port}"}
+    document = document | {"gateway": listening | document.get("gateway", {})}
+    render(plan(RouteFile.model_validate(document), Settings(**overrides)), folder)
+    process = start_nginx(run, folder, port=port, name=f"nginx-{port}")
+    return Gateway(port, folder, process, metrics_port)
+
+
+def start(run: Run, document: dict, **overrides: Any) -> Gateway:
+    """Start a gateway in a fresh folder."""
+    return start_in(run, new_folder(run), document, **overrides)
+
+
+def new_folder(run: Run) -> Path:
+    """A folder that NGINX's workers can reach, whoever we are."""
+    found = run.folder / f"gateway-{free_port()}"
+    found.mkdir(mode=0o711)
+    return found
+
+
+def issuer_at(keys: Server, **more: Any) -> dict:
+    return {"issuer": ISS, "jwks_url": f"{keys.url}/jwks", "audiences": ["unused"]} | more
+
+
+def paidonce(service: Server, **more: Any) -> dict:
+    """The service with the API's own policy, in front of `service`."""
+    return {
+        "name": "paidonce",
+        "prefix": "/",
+        "policy": "paidonce",
+        "upstreams": [service.url],
+        "audiences": ["paidonce"],
+        "claim_headers": {"X-User-Id": "sub", "X-Scopes": "scope", "X-Tenant": "tenant"},
+    } | more
+
+
+@pytest.fixture(scope="session")
+def caller() -> Iterator[httpx.Client]:
+    """A client of many connections, for threads too; it trusts no certificate, since none is asked for."""
+    limits = httpx.Limits(max_connections=200)
+    with httpx.Client(trust_env=False, timeout=2 * WAIT_S, limits=limits, verify=False) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def here() -> ModuleType:
+    """This module, for tests: they are no package, and cannot import it."""
+    return sys.modules[__name__]
+
+
+@pytest.fixture(scope="session")
+def findings(attack_table: Any) -> Iterator[dict[str, dict[str, str]]]:
+    """Gateway -> row of the attack table -> who refused it; kept for docs/gateways.py when no row is missing."""
+    found: dict[str, dict[str, str]] = {name: {} for name in GATEWAYS}
+    FINDINGS.unlink(missing_ok=True)
+    yield found
+    rows = [row for row in attack_table if row.carried]
+    if all(row.name in found[name] for row in rows for name in GATEWAYS):
+        FINDINGS.parent.mkdir(exist_ok=True)
+        told = [
+            {"attack": row.name, "answer": str(row.status)} | {name: found[name][row.name] for name in GATEWAYS}
+            for row in rows
+        ]
+        FINDINGS.write_text(json.dumps(told, indent=1))
+
+
+def bearing(token: bytes) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token.decode()}"}
+
+
+def certified(folder: Path, name: str) -> tuple[ssl.SSLContext, Path, Path]:
+    """Return a server's TLS context with a certificate of its own, and the files of certificate and key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / f"{name}.pem", folder / f"{name}.key"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    return context, pem, private
