@@ -25,6 +25,8 @@ ALLOWED = {
 }
 #: Calls that make something which cannot change, or which only the import changes, or which no answer depends on.
 CONSTANT_CALLS = {
+    "object": "nothing in it, only itself",
+    "replace": "a new text, or a copy of what cannot change",
     "Path": "immutable",
     "frozenset": "immutable",
     "tuple": "immutable",
