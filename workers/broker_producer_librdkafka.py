@@ -3,9 +3,8 @@
 Only imported when PAIDONCE_KAFKA_CLIENT chooses it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -150,9 +149,13 @@ class Librdkafka:
         """Let the mark become the shard's when the transaction commits."""
         offset = mark.offset()
         place = TopicPartition(self._settings.relay_name, self._shard, offset.offset, offset.metadata)
+        # The call keeps no time limit while the group's coordinator is away (confluentinc/librdkafka, issue 5456).
+        call = Call(self._open().send_offsets_to_transaction, [place], self._group, self._limit_s)
         with talking("add a window's number"):
-            # The call keeps no time limit while the group's coordinator is away (confluentinc/librdkafka, issue 5456).
-            self._bounded("add a window's number", self._open().send_offsets_to_transaction, [place], self._group)
+            try:
+                call.result(limit_s=self._limit_s, meanwhile=lambda: None)
+            except LeftBehindError as error:
+                raise BrokerAwayError("could not add a window's number: no answer in time") from error
 
     def commit(self) -> None:
         """Commit the transaction."""
@@ -162,22 +165,13 @@ class Librdkafka:
     def abort(self) -> None:
         """Abort the transaction."""
         with talking("abort a window"), self._one_end():
-            # It waits until somebody has taken from the client what became of each record.
-            self._bounded("abort a window", self._open().abort_transaction)
+            self._open().abort_transaction(self._limit_s)
 
     def close(self) -> None:
         """Let go of Kafka: the client's own `close` would first wait for an abort, without a time limit."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge(blocking=False)
-
-    def _bounded(self, to_do: str, function: Callable[..., object], *arguments: object) -> None:
-        """Call `function(*arguments, limit)`, and take the client's reports meanwhile."""
-        call = Call(function, *arguments, self._limit_s)
-        try:
-            call.result(limit_s=self._limit_s, meanwhile=partial(self._open().poll, 0))
-        except LeftBehindError as error:
-            raise BrokerAwayError(f"could not {to_do}: no answer in time") from error
 
     def _open(self) -> Producer:
         if self._producer is None:
