@@ -65,6 +65,9 @@ def start_keycloak(run: Run, *, name: str = "keycloak") -> Keycloak:
     """
     folder, home = keycloak_folder(), run.folder / name
     (home / "data" / "import").mkdir(mode=0o700, parents=True)
+    # It looks for how it was put together where it keeps its data.
+    for part in ("lib", "providers"):
+        (home / part).symlink_to(folder / part)
     shutil.copy(REALM_FILE, home / "data" / "import")
     url = f"http://{LOOPBACK}:{free_port()}"
     admin, client, person = (secrets.token_urlsafe(18) for _ in range(3))
