@@ -54,7 +54,9 @@ def _code(keycloak: Keycloak, person: str, scope: str, challenge: bytes) -> str:
         if form is None:
             raise StackError(f"Keycloak shows no login page: {page.status_code}: {page.text[:500]}")
         filled = {"username": person, "password": keycloak.person_password}
-        answer = browser.post(html.unescape(form[1]), data=filled)
+        # They are for https only, of which browsers let loopback be an exception, and httpx does not.
+        cookies = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
+        answer = browser.post(html.unescape(form[1]), data=filled, headers={"Cookie": cookies})
     back = parse_qs(urlsplit(answer.headers.get("location", "")).query)
     if back.get("state") != [asked["state"]] or "code" not in back:
         raise StackError(f"Keycloak does not let {person} in: {answer.status_code}: {back or answer.text[:500]}")
