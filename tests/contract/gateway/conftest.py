@@ -28,6 +28,7 @@ from paidonce.devstack.ports import free_port
 from paidonce.devstack.postgres import Postgres
 from paidonce.devstack.processes import Process
 from paidonce.devstack.runs import Run
+from paidonce.devstack.waiting import until
 from paidonce.gateway.nginx.render import render
 from paidonce.gateway.plan import plan
 from paidonce.gateway.route_file import RouteFile
@@ -174,7 +175,12 @@ class Gateway:
         found = [one.rsplit(" ", 1)[1] for one in text.splitlines() if one.startswith(line)]
         return float(found[0]) if found else 0.0
 
-    def log(self) -> str:
+    def logged(self, words: str) -> str:
+        """Return what was logged, once these words are in it: a gateway answers before it writes."""
+        until(lambda: words in self._log(), within_s=WAIT_S, what=f"{words!r} in the log")
+        return self._log()
+
+    def _log(self) -> str:
         return (self.folder / "logs/access.log").read_text() + (self.folder / "logs/error.log").read_text()
 
 
