@@ -1,4 +1,4 @@
-"""Are the tokens of a real identity provider taken and refused as ours are? Keycloak, with settings and nothing else."""
+"""Are a real identity provider's tokens taken and refused as ours are? Keycloak, with settings and nothing else."""
 
 import json
 import re
@@ -74,7 +74,7 @@ async def principal(verifier, token: str):
 
 
 def header(token: str) -> dict:
-    return parse_object(_decode(token.split(".")[0].encode(), "header"))
+    return parse_object(_decode(token.split(".", maxsplit=1)[0].encode(), "header"))
 
 
 def of_client(keycloak, client: str, scope: str = "payments:read") -> str:
