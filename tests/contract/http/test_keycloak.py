@@ -1,14 +1,10 @@
 """Are a real identity provider's tokens taken and refused as ours are? Keycloak, with settings and nothing else."""
 
-import json
-import re
 import signal
 from itertools import count
-from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
 from paidonce.app.auth.jwks import usable_keys
 from paidonce.app.auth.policy import SCOPES
@@ -21,11 +17,10 @@ from paidonce.app.main import config
 from paidonce.app.settings import Settings
 from paidonce.devstack.keycloak import signing_keys
 from paidonce.devstack.keycloak.callers import client_tokens, person_tokens
-from paidonce.devstack.keycloak.server import REALM_FILE, TERMS, Keycloak, start_keycloak
+from paidonce.devstack.keycloak.server import Keycloak, start_keycloak
 
 #: Its start alone takes 15 s on a quiet machine, 50 on a busy one; Java's first login some more.
 pytestmark = [pytest.mark.keycloak, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[3]
 PAYMENT = {"amount": 1250, "currency": "EUR", "payment_method": "pm_ok"}
 ENDPOINT = {"url": "https://shop.example/hooks", "secret": "whsec_" + "A" * 43 + "="}
 EVERY_SCOPE = " ".join(sorted(SCOPES))
@@ -213,8 +208,9 @@ async def test_without_any_unknown_key_a_removed_one_s_tokens_end_within_five_mi
     keys.refresh()
     await keys._joined()
     assert keys.generation == generation + 1
-    with pytest.raises(InvalidTokenError, match="kid"):
+    with pytest.raises(InvalidTokenError) as refused:
         await principal(verifier, before)
+    assert refused.value.reason == "kid: unknown to the issuer"
 
 
 def test_while_it_does_not_answer_its_tokens_are_taken_by_a_replica_that_starts_now_too(
@@ -232,12 +228,3 @@ def test_while_it_does_not_answer_its_tokens_are_taken_by_a_replica_that_starts_
             assert second.status_code == 200
         finally:
             keycloak.process.send(signal.SIGCONT)
-
-
-def test_the_docs_and_the_containers_say_what_is_tested():
-    shown = re.search(r"PAIDONCE_ISSUERS='(.+?)'", (ROOT / "docs/keycloak.md").read_text(), re.DOTALL)
-    composed = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["api-keycloak"]["environment"]
-    for issuers in (shown[1], composed["PAIDONCE_ISSUERS"]):
-        (issuer,) = json.loads(issuers)
-        assert {name: value for name, value in issuer.items() if name != "issuer"} == dict(TERMS)
-        assert issuer["issuer"].endswith(f"/realms/{json.loads(REALM_FILE.read_text())['realm']}")
