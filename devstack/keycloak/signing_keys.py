@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 
 from paidonce.devstack.errors import StackError
-from paidonce.devstack.keycloak.callers import ANSWER_S
 from paidonce.devstack.keycloak.server import ADMIN, REALM, Keycloak
+from paidonce.devstack.person_login import ANSWER_S
 
 PROVIDER_TYPE = "org.keycloak.keys.KeyProvider"
 
