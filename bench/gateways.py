@@ -9,7 +9,7 @@ server, what the gateway itself takes.
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,12 +17,14 @@ from statistics import median
 
 from paidonce.app.settings import Settings
 from paidonce.bench import api, children, database
+from paidonce.bench.errors import BenchError
 from paidonce.bench.figures import Figure
 from paidonce.bench.load import Job, Result
 from paidonce.bench.samples import percentile
 from paidonce.bench.stage import CONNECTIONS
 from paidonce.bench.terms import Terms
-from paidonce.devstack.nginx import start_nginx
+from paidonce.devstack.errors import PackagesUnobtainableError
+from paidonce.devstack.gateways import STARTS
 from paidonce.devstack.pace import environment
 from paidonce.devstack.ports import LOOPBACK, free_port
 from paidonce.devstack.processes import Process
@@ -45,10 +47,6 @@ ASKED = {
     "": ("POST /v1/payments", json.dumps(api.BODY), 201),
     " me": ("GET /v1/me", "", 200),
 }
-#: kind of gateway -> what starts it from its folder, on a loopback port
-STARTS: Mapping[str, Callable[[Run, Path, int], Process]] = {
-    "nginx": lambda run, folder, port: start_nginx(run, folder, port=port),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +56,22 @@ class Doors:
     ports: Mapping[str, int]
     token: str
 
+    @property
+    def kinds(self) -> list[str]:
+        """The gateways that there are here."""
+        return [name for name in self.ports if name != ALONE]
+
 
 def measure(terms: Terms) -> list[Figure]:
     """Return requests a second and milliseconds through each gateway.
 
     Raises:
-        BenchError: an answer was not as it should be.
-        PackagesUnobtainableError: a gateway cannot be had here; says why.
+        BenchError: an answer was not as it should be, or no gateway can be had here.
     """
     found: dict[tuple[str, str], list[Result]] = defaultdict(list)
     with Run() as run:
-        with terms.stage(f"start PostgreSQL, the issuer, the API and {', '.join(STARTS)}"):
-            doors = _build(run)
+        with terms.stage("start PostgreSQL, the issuer, the API and the gateways"):
+            doors = _build(run, terms)
         for number in range(ROUNDS + 1):
             with terms.stage(f"round {number} of {ROUNDS}" if number else "a round to warm up"):
                 for door, asked in ((door, asked) for asked in ASKED for door in doors.ports):
@@ -79,10 +81,10 @@ def measure(terms: Terms) -> list[Figure]:
                         found[door, asked].append(result)
     busiest = max(result.cpu_share for result in chain(*found.values()))
     terms.console.print(f"the generator used at most {busiest:.0%} of a core", highlight=False)
-    return [figure for kind in STARTS for asked in ASKED for figure in _figures(kind, asked, found)]
+    return [figure for kind in doors.kinds for asked in ASKED for figure in _figures(kind, asked, found)]
 
 
-def _build(run: Run) -> Doors:
+def _build(run: Run, terms: Terms) -> Doors:
     server = database.start(run)
     issuer_port, api_port = free_port(), free_port()
     issuer = f"http://{LOOPBACK}:{issuer_port}"
@@ -91,9 +93,17 @@ def _build(run: Run) -> Doors:
     own = {"dsn": database.fresh(server.dsn, "gateways"), "issuer": issuer, "api_connections_max": CONNECTIONS}
     own |= {"api_port": api_port, "api_gateway_head_bytes": ADDED_BYTES}
     _wait(_ours(run, "api", environment(own)), api_port)
-    ports = {ALONE: api_port} | {kind: free_port() for kind in STARTS}
+    ports = {ALONE: api_port}
     for kind, start in STARTS.items():
-        start(run, _rendered(run, kind, ports[kind], api_port, issuer), ports[kind])
+        port = free_port()
+        try:
+            start(run, _rendered(run, kind, port, api_port, issuer), port=port)
+        except PackagesUnobtainableError as error:
+            terms.console.print(f"{kind} is left out: {error}", highlight=False, markup=False)
+        else:
+            ports[kind] = port
+    if len(ports) == 1:
+        raise BenchError(f"none of {', '.join(STARTS)} can be had here: each has said why")
     return Doors(ports, fetch_token(issuer, ttl=TTL_S))
 
 
@@ -109,7 +119,8 @@ def _rendered(run: Run, kind: str, port: int, api_port: int, issuer: str) -> Pat
         "claim_headers": {"X-User-Id": "sub", "X-Scopes": "scope", "X-Tenant": "tenant"},
     }
     document = {"gateway": {"listen": f"{LOOPBACK}:{port}"}, "services": [service]}
-    KINDS[kind](plan(RouteFile.model_validate(document), Settings(issuer=issuer)), folder)
+    settings = Settings(issuer=issuer, jwks_url=f"{issuer}/.well-known/jwks.json")
+    KINDS[kind](plan(RouteFile.model_validate(document), settings), folder)
     return folder
 
 

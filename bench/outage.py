@@ -65,9 +65,10 @@ def measure(terms: Terms) -> list[Figure]:
         with terms.stage(f"{REQUESTS:,} requests, {RATE:g} a second"):
             ours = _sent(port, signed)
             process.stop()
+            steps = process.said().count(STEP)
         with terms.stage("the same tokens and PyJWT"):
             theirs = _peer(run, issuer, signed)
-    return _figures(ours, theirs, issuer.fetches, process.said().count(STEP))
+    return _figures(ours, theirs, issuer.fetches, steps)
 
 
 def _api(run: Run, issuer: Issuer) -> tuple[Process, int]:

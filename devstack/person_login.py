@@ -105,4 +105,4 @@ def _code(browser: httpx.Client, door: Door, credentials: tuple[str, str], scope
     back = dict(parse_qsl(urlsplit(answer.headers.get("location", "")).query))
     if back.get("state") != asked["state"] or back.get("iss") != door.issuer or "code" not in back:
         raise StackError(f"{door.issuer} does not let {name} in: {answer.status_code}: {back or answer.text[:500]}")
-    return back["code"]
+    return str(back["code"])
