@@ -172,7 +172,7 @@ def _tried(
 
 
 def _table(trials: Mapping[str, Result]) -> Table:
-    table = Table(Column("state", no_wrap=True), "killed", "customers", "answers", "connections broken", "lost")
+    table = Table(Column("state", no_wrap=True), "killed", "customers", "answers", "cut off", "lost")
     for name, result in trials.items():
         numbers = (result.kills, result.came, result.tally.answers.total(), result.tally.broken, len(result.faults))
         table.add_row(name, *map(str, numbers))
