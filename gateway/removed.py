@@ -1,4 +1,4 @@
-"""What does no service get to see? Cookies are for whom they were set by, and who is in front is not for callers to say."""
+"""What does no service get to see? Cookies are their setter's, and who is in front is not for callers to say."""
 
 REMOVED = (
     "Cookie",

@@ -26,12 +26,18 @@ def filters(plan: Plan, folder: Path) -> list[Config]:
     found = [_lua(folder, "mark", request="begin", response="finish")]
     if limits.address is not None:
         per_s, burst = limits.address.requests_per_s, limits.address.burst
-        found.append(_limit("address", {"remote_address": {}}, "remote_address", per_s + burst, per_s, 1))
+        by_address = _limit(
+            "address", {"remote_address": {}}, key="remote_address", at_once=1 + burst, refill=per_s, every_s=1
+        )
+        found.append(by_address)
     found += [_lua(folder, "ask", request="ask"), _jwt(plan), _lua(folder, "pass", request="pass")]
     if limits.subject is not None:
         subject = {"request_headers": {"header_name": SUBJECT, "descriptor_key": "subject", "skip_if_absent": True}}
         requests = limits.subject.requests
-        found.append(_limit("subject", subject, "subject", requests, requests, limits.subject.window_s))
+        by_subject = _limit(
+            "subject", subject, key="subject", at_once=requests, refill=requests, every_s=limits.subject.window_s
+        )
+        found.append(by_subject)
     largest = max(planned.body_bytes_max for planned in plan.services)
     found.append(
         named("envoy.filters.http.buffer", typed("filters.http.buffer.v3.Buffer", max_request_bytes=max(1, largest)))
@@ -78,7 +84,7 @@ def _jwt(plan: Plan) -> Config:
     return named("envoy.filters.http.jwt_authn", config)
 
 
-def _limit(what: str, action: Config, key: str, at_once: int, refill: int, every_s: int) -> Config:
+def _limit(what: str, action: Config, *, key: str, at_once: int, refill: int, every_s: int) -> Config:
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}, "runtime_key": "paidonce.none"}
     bucket = {"max_tokens": at_once, "tokens_per_fill": refill, "fill_interval": seconds(every_s)}
     config = typed(

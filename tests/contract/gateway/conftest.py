@@ -1,4 +1,7 @@
-"""A real NGINX in front of services that write down what reaches them, and an issuer's key server; all on loopback."""
+"""Real gateways in front of services that write down what reaches them, and an issuer's key server; on loopback.
+
+A test that asks for `here` runs once for each kind of gateway, unless its marker `only` names some.
+"""
 
 import datetime as dt
 import json
@@ -8,9 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,19 +27,21 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from paidonce.app.settings import Settings
+from paidonce.devstack.envoy import start_envoy
 from paidonce.devstack.nginx import start_nginx
 from paidonce.devstack.ports import free_port
 from paidonce.devstack.postgres import Postgres
 from paidonce.devstack.processes import Process
 from paidonce.devstack.runs import Run
-from paidonce.gateway.nginx.render import render
 from paidonce.gateway.plan import plan
+from paidonce.gateway.render import KINDS
 from paidonce.gateway.route_file import RouteFile
 
 ISS = "https://issuer.example"
 WAIT_S = 10.0
-#: The columns of the table in docs/gateways.md.
-GATEWAYS = ("NGINX",)
+#: The columns of the table in docs/gateways.md, and how each starts.
+STARTS = {"NGINX": start_nginx, "Envoy": start_envoy}
+GATEWAYS = tuple(STARTS)
 #: Not kept by git: docs/gateways.py makes the table from it.
 FINDINGS = Path(__file__).parents[3] / "reports" / "gateways.json"
 
@@ -146,9 +152,15 @@ def database_of_module(postgres: Postgres, template: str) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "here" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("here", only.args if only else GATEWAYS, indirect=True, scope="session")
+
+
 @dataclass
 class Gateway:
-    """A running NGINX."""
+    """A running gateway."""
 
     port: int
     folder: Path
@@ -175,26 +187,26 @@ class Gateway:
         return float(found[0]) if found else 0.0
 
     def log(self) -> str:
-        return (self.folder / "logs/access.log").read_text() + (self.folder / "logs/error.log").read_text()
+        return "".join(log.read_text() for log in (*(self.folder / "logs").iterdir(), self.process.log))
 
 
-def start_in(run: Run, folder: Path, document: dict, **overrides: Any) -> Gateway:
-    """Render the route file and start NGINX on it; `overrides` are settings of the API."""
+def start_in(kind: str, run: Run, folder: Path, document: dict, **overrides: Any) -> Gateway:
+    """Render the route file and start a gateway on it; `overrides` are settings of the API."""
     port, metrics_port = free_port(), free_port()
     listening = {"listen": f"127.0.0.1:{port}", "metrics": f"127.0.0.1:{metrics_port}"}
     document = document | {"gateway": listening | document.get("gateway", {})}
-    render(plan(RouteFile.model_validate(document), Settings(**overrides)), folder)
-    process = start_nginx(run, folder, port=port, name=f"nginx-{port}")
+    KINDS[kind.lower()](plan(RouteFile.model_validate(document), Settings(**overrides)), folder)
+    process = STARTS[kind](run, folder, port=port, name=f"{kind.lower()}-{port}")
     return Gateway(port, folder, process, metrics_port)
 
 
-def start(run: Run, document: dict, **overrides: Any) -> Gateway:
+def start(kind: str, run: Run, document: dict, **overrides: Any) -> Gateway:
     """Start a gateway in a fresh folder."""
-    return start_in(run, new_folder(run), document, **overrides)
+    return start_in(kind, run, new_folder(run), document, **overrides)
 
 
 def new_folder(run: Run) -> Path:
-    """A folder that NGINX's workers can reach, whoever we are."""
+    """A folder that a gateway's workers can reach, whoever we are."""
     found = run.folder / f"gateway-{free_port()}"
     found.mkdir(mode=0o711)
     return found
@@ -225,9 +237,11 @@ def caller() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def here() -> ModuleType:
-    """This module, for tests: they are no package, and cannot import it."""
-    return sys.modules[__name__]
+def here(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """This module, for tests, which are no package and cannot import it; its gateways are of one kind."""
+    kind = request.param
+    bound = {"kind": kind, "start": partial(start, kind), "start_in": partial(start_in, kind)}
+    return SimpleNamespace(**vars(sys.modules[__name__]) | bound)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Is it the same API behind NGINX as without it? The real one, over a real PostgreSQL, asked both ways."""
+"""Is it the same API behind a gateway as without it? The real one, over a real PostgreSQL, asked both ways."""
 
 import json
 import sys
