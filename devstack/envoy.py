@@ -40,7 +40,8 @@ def start_envoy(run: Run, folder: Path, *, port: int, name: str = "envoy") -> Pr
         PackagesUnobtainableError: there is no Envoy here; says what to do.
         StackError: it did not start; says what Envoy said.
     """
-    options = ["--concurrency", str(THREADS), "--disable-hot-restart", "--log-level", "warning"]
+    # The log is written from time to time; a reader here should not wait for 10 s.
+    options = ["--file-flush-interval-msec", "200", "--concurrency", str(THREADS), "--disable-hot-restart", "--log-level", "warning"]
     argv = [str(find_envoy()), "-c", str(folder / "envoy.json"), *options]
     process = run.start(Command(name, argv, folder, run.environment({})))
     until(lambda: _listens(port, process), within_s=START_S, what="Envoy to listen")

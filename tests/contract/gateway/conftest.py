@@ -29,16 +29,19 @@ from cryptography.x509.oid import NameOID
 from paidonce.app.settings import Settings
 from paidonce.devstack.envoy import start_envoy
 from paidonce.devstack.nginx import start_nginx
-from paidonce.devstack.ports import free_port
+from paidonce.devstack.ports import free_port, listening
 from paidonce.devstack.postgres import Postgres
-from paidonce.devstack.processes import Process
+from paidonce.devstack.processes import Command, Process
 from paidonce.devstack.runs import Run
+from paidonce.devstack.waiting import until
 from paidonce.gateway.plan import plan
 from paidonce.gateway.render import KINDS
 from paidonce.gateway.route_file import RouteFile
 
 ISS = "https://issuer.example"
 WAIT_S = 10.0
+#: What a gateway adds to a head at most: three claims, percent-encoded.
+ADDED_BYTES = 8_192
 #: The columns of the table in docs/gateways.md, and how each starts.
 STARTS = {"NGINX": start_nginx, "Envoy": start_envoy}
 GATEWAYS = tuple(STARTS)
@@ -158,6 +161,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("here", only.args if only else GATEWAYS, indirect=True, scope="session")
 
 
+@pytest.fixture(scope="module")
+def api(run: Run, keys: Server, database_of_module: str) -> Iterator[Server]:
+    """The real API, behind nothing yet."""
+    port = free_port()
+    env = run.environment(
+        {
+            "PAIDONCE_DSN": database_of_module,
+            "PAIDONCE_ISSUER": ISS,
+            "PAIDONCE_JWKS_URL": f"{keys.url}/jwks",
+            "PAIDONCE_JWKS_COOLDOWN_S": "0.01",
+            "PAIDONCE_API_PORT": str(port),
+            "PAIDONCE_API_GATEWAY_HEAD_BYTES": str(ADDED_BYTES),
+        }
+    )
+    process = run.start(Command(f"api-{port}", [sys.executable, "-m", "paidonce.cli", "api"], run.folder, env))
+
+    def answers() -> bool:
+        process.check()
+        return listening(port)
+
+    until(answers, within_s=60, what="the API")
+    yield Server(echo, port=port)
+    process.stop()
+
+
 @dataclass
 class Gateway:
     """A running gateway."""
@@ -186,7 +214,12 @@ class Gateway:
         found = [one.rsplit(" ", 1)[1] for one in text.splitlines() if one.startswith(line)]
         return float(found[0]) if found else 0.0
 
-    def log(self) -> str:
+    def logged(self, words: str) -> str:
+        """Return what was logged, once these words are in it: Envoy writes its log from time to time."""
+        until(lambda: words in self._log(), within_s=WAIT_S, what=f"{words!r} in the log")
+        return self._log()
+
+    def _log(self) -> str:
         return "".join(log.read_text() for log in (*(self.folder / "logs").iterdir(), self.process.log))
 
 

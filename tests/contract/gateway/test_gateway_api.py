@@ -1,43 +1,12 @@
 """Is it the same API behind a gateway as without it? The real one, over a real PostgreSQL, asked both ways."""
 
 import json
-import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
-from paidonce.devstack.ports import free_port, listening
-from paidonce.devstack.processes import Command
-from paidonce.devstack.waiting import until
-
 pytestmark = pytest.mark.gateway
 PAYMENT = {"amount": 1250, "currency": "EUR", "payment_method": "pm_ok"}
-#: What a gateway adds to a head at most: three claims, percent-encoded.
-ADDED_BYTES = 8_192
-
-
-@pytest.fixture(scope="module")
-def api(run, here, keys, database_of_module):
-    port = free_port()
-    env = run.environment(
-        {
-            "PAIDONCE_DSN": database_of_module,
-            "PAIDONCE_ISSUER": here.ISS,
-            "PAIDONCE_JWKS_URL": f"{keys.url}/jwks",
-            "PAIDONCE_JWKS_COOLDOWN_S": "0.01",
-            "PAIDONCE_API_PORT": str(port),
-            "PAIDONCE_API_GATEWAY_HEAD_BYTES": str(ADDED_BYTES),
-        }
-    )
-    process = run.start(Command(f"api-{port}", [sys.executable, "-m", "paidonce.cli", "api"], run.folder, env))
-
-    def answers() -> bool:
-        process.check()
-        return listening(port)
-
-    until(answers, within_s=60, what="the API")
-    yield here.Server(here.echo, port=port)
-    process.stop()
 
 
 @pytest.fixture(scope="module")

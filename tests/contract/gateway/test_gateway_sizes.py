@@ -72,7 +72,8 @@ def test_the_token(gateway, caller, parties, here, above, status):
     token = sized_token(parties.issuer, TOKEN_MAX + above)
     answer = caller.get(f"{gateway.url}/v1/me", headers=here.bearing(token))
     assert answer.status_code == status
-    assert f'"reason":"{"too long" if above else ""}"' in gateway.log()
+    if above:
+        assert gateway.logged('"reason":"too long"')
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -329,4 +329,4 @@ def test_keys_are_not_fetched_in_the_clear_from_elsewhere(run, here, service, pa
     issuer = {"issuer": here.ISS, "jwks_url": "http://192.0.2.1/jwks", "audiences": ["unused"]}
     gateway = here.start(run, {"issuers": [issuer], "services": [here.paidonce(service)]})
     assert ask(gateway, here.bearing(parties.issuer.token())) == 503
-    assert "not https" in gateway.log()
+    assert gateway.logged("not https")
