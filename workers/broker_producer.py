@@ -94,7 +94,7 @@ class Publisher:
         """Publish one window.
 
         Raises:
-            AbortedError: it is certainly not published; try again, with this producer, a few times.
+            AbortedError: it is certainly not published; recover, because Kafka may have left something open.
             TooLargeError: it is not, and cannot be, published; take a new producer.
             ConfigurationError: it is not, and Kafka will never take it: rights, versions, settings.
             BrokerAwayError: nobody knows, or the producer is worn or broken: recover.
@@ -103,17 +103,17 @@ class Publisher:
             # S7: one transaction a window: its events, each acknowledged, then number and identity, then the commit.
             self._send(records)
             self._add(mark)
-        except ConfigurationError:
-            with suppress(BrokerAwayError, ConfigurationError):  # the next producer's fence aborts it, too
+        except (ConfigurationError, TooLargeError):
+            # Whoever comes next takes a new producer, whose fence aborts it, too: librdkafka 2.16 sometimes waits in
+            # vain for records that it has itself purged after one was too large.
+            with suppress(BrokerAwayError, ConfigurationError):
                 self._abort()
             raise
-        except (BrokerAwayError, TooLargeError) as error:
+        except BrokerAwayError as error:
             self._abort()
             what = f"window {mark.number} of shard {self._shard}: {error}"
             if self.worn:
                 raise BrokerAwayError(f"{what}; its abort may still be under way") from error
-            if isinstance(error, TooLargeError):
-                raise
             raise AbortedError(what) from error
         self._commit()
 
