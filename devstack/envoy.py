@@ -41,7 +41,15 @@ def start_envoy(run: Run, folder: Path, *, port: int, name: str = "envoy") -> Pr
         StackError: it did not start; says what Envoy said.
     """
     # The log is written from time to time; a reader here should not wait for 10 s.
-    options = ["--file-flush-interval-msec", "200", "--concurrency", str(THREADS), "--disable-hot-restart", "--log-level", "warning"]
+    options = [
+        "--file-flush-interval-msec",
+        "200",
+        "--concurrency",
+        str(THREADS),
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+    ]
     argv = [str(find_envoy()), "-c", str(folder / "envoy.json"), *options]
     process = run.start(Command(name, argv, folder, run.environment({})))
     until(lambda: _listens(port, process), within_s=START_S, what="Envoy to listen")

@@ -57,6 +57,8 @@ def _service(planned: PlannedService, settings: Settings) -> Config:
         "upstreams.http.v3.HttpProtocolOptions",
         explicit_http_config={"http_protocol_options": {}},
         common_http_protocol_options={"idle_timeout": seconds(KEPT_S)},
+        # What a service answers, a 502 too, is an answer.
+        outlier_detection={"error_matcher": {"not_match": {"any_match": True}}},
     )
     return _cluster(service_name(planned), [(str(one.hostname), int(one.port or 0)) for one in places]) | {
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
@@ -69,16 +71,14 @@ def _service(planned: PlannedService, settings: Settings) -> Config:
 
 
 def _breaker(settings: Settings) -> Config:
-    """Return when a replica is left alone. What it answers, a 500 too, is an answer."""
+    """Return when a replica is left alone: after so many requests in a row without an answer."""
     open_s = seconds(settings.breaker_open_s)
     return {
-        "split_external_local_origin_errors": True,
-        "consecutive_local_origin_failure": settings.breaker_failures,
-        "enforcing_consecutive_local_origin_failure": 100,
+        # Envoy's word for a request without an answer. Its other one, local origin, ends with each connection made.
+        "consecutive_gateway_failure": settings.breaker_failures,
+        "enforcing_consecutive_gateway_failure": 100,
         "enforcing_consecutive_5xx": 0,
-        "enforcing_consecutive_gateway_failure": 0,
         "enforcing_success_rate": 0,
-        "enforcing_local_origin_success_rate": 0,
         "max_ejection_percent": 100,
         "base_ejection_time": open_s,
         "max_ejection_time": open_s,

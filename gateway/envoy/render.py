@@ -12,7 +12,7 @@ from paidonce.gateway.envoy.replies import local_replies
 from paidonce.gateway.envoy.routes import route_config
 from paidonce.gateway.envoy.terms import (
     FRESH_ID,
-    HEAD_BYTES,
+    HEAD,
     NOTE,
     PREFIX,
     Config,
@@ -111,8 +111,9 @@ def _begin(plan: Plan) -> Config:
         {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in (PREFIX, "x-envoy-")
     ]
     from_outside += [{"remove": name.lower()} for name in plan.identity_headers]
-    noted = [(HEAD_BYTES, "%DOWNSTREAM_HEADER_BYTES_RECEIVED%"), (FRESH_ID, "%UNIQUE_ID%")]
-    mutations = [*from_outside, *({"append": header(name, value)} for name, value in noted)]
+    # Bytes of the header lines, and how many names there are: before anything is taken away.
+    head = header(HEAD, "%DOWNSTREAM_HEADER_BYTES_RECEIVED% %CEL(size(request.headers))%")
+    mutations = [{"append": head}, *from_outside, {"append": header(FRESH_ID, "%UNIQUE_ID%")}]
     return typed("http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=mutations)
 
 

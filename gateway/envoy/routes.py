@@ -7,7 +7,7 @@ neither is answered 404, and one that came through one of them only, 500.
 from collections.abc import Iterator
 
 from paidonce.gateway.envoy.clusters import service_name
-from paidonce.gateway.envoy.terms import PREFIX, ROUTE, Config, seconds, typed
+from paidonce.gateway.envoy.terms import FRESH_ID, HEAD, ROUTE, SUBJECT, TOKEN, Config, seconds, typed
 from paidonce.gateway.plan import Plan, PlannedService
 from paidonce.gateway.removed import REMOVED
 
@@ -19,6 +19,8 @@ UNREAD = "connect-failure,refused-stream,reset-before-request"
 UNANSWERED = f"{UNREAD},reset"
 #: Of Envoy's own, for itself or for who it talks to.
 ENVOYS_OWN = ("x-envoy-external-address", "x-envoy-internal", "x-envoy-expected-rq-timeout-ms", "x-envoy-attempt-count")
+#: What the filters have told each other.
+OURS = (ROUTE, TOKEN, SUBJECT, HEAD, FRESH_ID)
 
 
 def requirement(number: int) -> str:
@@ -28,12 +30,11 @@ def requirement(number: int) -> str:
 
 def route_config(plan: Plan) -> Config:
     """Return the routes."""
-    ours = [f"{PREFIX}{name}" for name in ("route", "token", "subject", "head-bytes", "fresh")]
     host = {
         "name": "gateway",
         "domains": ["*"],
         "routes": [*_asked(plan), *(route for planned in plan.services for route in _service(planned)), _nowhere()],
-        "request_headers_to_remove": sorted({name.lower() for name in (*REMOVED, *ENVOYS_OWN, *ours)}),
+        "request_headers_to_remove": sorted({name.lower() for name in (*REMOVED, *ENVOYS_OWN, *OURS)}),
     }
     return {"name": "gateway", "virtual_hosts": [host]}
 

@@ -9,7 +9,9 @@ Config = dict[str, Any]
 #: Headers that filters write for each other; the first thing that happens to a request is that its own are removed.
 PREFIX = "x-paidonce-"
 ROUTE, TOKEN, SUBJECT = f"{PREFIX}route", f"{PREFIX}token", f"{PREFIX}subject"
-HEAD_BYTES, FRESH_ID, LIMITED = f"{PREFIX}head-bytes", f"{PREFIX}fresh", f"{PREFIX}limited"
+FRESH_ID, LIMITED = f"{PREFIX}fresh", f"{PREFIX}limited"
+#: Has to be written before theirs are removed, so it is no name of that kind: it overwrites one from outside.
+HEAD = "paidonce-head"
 #: Dynamic metadata that the Lua writes (gateway/envoy/lua/paidonce/note.lua).
 NOTE = "paidonce"
 

@@ -80,7 +80,7 @@ def test_a_head_at_the_limit_reaches_the_api_with_all_that_the_gateway_adds(gate
     scope = " ".join(["payments:read", *(f"scope-{i}" for i in range(90))])
     token = parties.issuer.with_claims(scope=scope, sub="é" * 120)
     lines = [b"Host: x", b"Connection: close", b"Authorization: Bearer " + token]
-    padding = 16_384 - len("/v1/me") - sum(len(line) + 2 for line in lines)
+    padding = 16_384 - len("GET /v1/me HTTP/1.1\r\n\r\n") - sum(len(line) + 2 for line in lines)
     for above, status in ((0, b"200"), (1, b"431")):
         sized = [*lines, b"X-P: " + b"p" * (padding + above - len(b"X-P: \r\n"))]
         answer = gateway.raw(b"GET /v1/me HTTP/1.1\r\n" + b"\r\n".join(sized) + b"\r\n\r\n")

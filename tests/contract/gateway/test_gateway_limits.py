@@ -87,10 +87,12 @@ def test_the_breaker_opens_and_closes(run, here, keys, serve, caller, parties):
 
     assert ask().status_code == 200
     flaky.good = False
-    failed = [ask() for _ in range(3)]
-    assert [answer.status_code for answer in failed] == [502] * 3
-    assert failed[0].json()["code"] == "bad-gateway"
-    assert failed[0].headers["retry-after"] == "1"
+    before = len(service.seen)
+    failed = ask()
+    assert (failed.status_code, failed.json()["code"], failed.headers["retry-after"]) == (502, "bad-gateway", "1")
+    # Envoy asks a service twice for what may be repeated, also where there is one replica only.
+    assert {ask().status_code for _ in range(2)} <= {502, 503}
+    assert len(service.seen) == before + 3
     before = len(service.seen)
     refused = ask()
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
@@ -101,6 +103,8 @@ def test_the_breaker_opens_and_closes(run, here, keys, serve, caller, parties):
     assert [ask().status_code for _ in range(5)] == [200] * 5
 
 
+# Envoy lets all requests try when the time is over.
+@pytest.mark.only("NGINX")
 def test_while_it_is_open_one_request_tries_at_a_time(run, here, keys, serve, caller, parties):
     flaky, entered, leave = Flaky(here), threading.Semaphore(0), threading.Event()
 
@@ -188,6 +192,24 @@ def test_a_service_that_says_nothing_is_given_up(run, here, keys, serve, caller,
     assert (answer.status_code, answer.json()["code"]) == (504, "gateway-timeout")
 
 
+@pytest.mark.only("Envoy")
+def test_envoys_own_figures(run, here, keys, service, caller, parties):
+    gateway = gateway_to(run, here, keys, service)
+    caller.get(f"{gateway.url}/v1/me", headers=here.bearing(parties.issuer.token()))
+    caller.get(f"{gateway.url}/v1/me", headers=here.bearing(parties.stranger.token()))
+    answered = 'envoy_http_downstream_rq_xx{envoy_response_code_class="%s",envoy_http_conn_manager_prefix="gateway"}'
+    assert gateway.figure(answered % 2) == 1
+    assert gateway.figure(answered % 4) == 1
+    assert gateway.figure('envoy_cluster_upstream_rq_total{envoy_cluster_name="service_paidonce"}') == 1
+    # It is all of Envoy's administration that can be reached, and no route of a caller leads there.
+    inside = f"http://127.0.0.1:{gateway.metrics_port}"
+    assert caller.post(f"{inside}/metrics").status_code == 404
+    for path in ("/quitquitquit", "/config_dump", "/metrics/../config_dump", "/"):
+        assert caller.get(inside + path).status_code == 404
+    assert caller.get(f"{gateway.url}/metrics").status_code == 404
+
+
+@pytest.mark.only("NGINX")
 def test_the_figures(run, here, keys, service, caller, parties):
     gateway = gateway_to(run, here, keys, service)
     caller.get(f"{gateway.url}/v1/me", headers=here.bearing(parties.issuer.token()))

@@ -16,7 +16,9 @@ local M = {}
 
 -- The route names what Envoy does next; the others are read there (gateway/envoy/routes.py).
 local ROUTE, TOKEN, SUBJECT = "x-paidonce-route", "x-paidonce-token", "x-paidonce-subject"
-local HEAD_BYTES = "x-paidonce-head-bytes"
+local HEAD = "paidonce-head"
+-- What stands around method and target, and at the end of the head.
+local AROUND_BYTES = #"  HTTP/1.1\r\n\r\n"
 
 local function is_below(path, prefix)
   return prefix == "/" or path == prefix or path:sub(1, #prefix + 1) == prefix .. "/"
@@ -101,10 +103,30 @@ local function preflight(handle, resource)
   return { preflight = true }
 end
 
+-- Returns how many lines repeat the name of one before.
+local function repeated(headers)
+  local seen, count = {}, 0
+  for name in pairs(headers) do
+    count, seen[name] = count + (seen[name] and 1 or 0), true
+  end
+  return count
+end
+
+-- Returns how many bytes the head has on the wire, as app/api/heads.py counts them. Envoy counts the header lines, each
+-- without the first byte of its end, and their different names, with method and target among them. A line that it
+-- drops for its name, or because it is no business of a service, is counted that one byte short.
+local function head_bytes(headers)
+  local lines_bytes, names = headers:get(HEAD):match("^(%d+) (%d+)$")
+  local lines = tonumber(names) - 2 + repeated(headers)
+  return tonumber(lines_bytes) + lines + #headers:get(":method") + #headers:get(":path") + AROUND_BYTES
+end
+
 -- Returns nothing when the request may go on; else the refusal.
 local function decide(handle)
   local headers = handle:headers()
-  if tonumber(headers:get(HEAD_BYTES)) > settings.head_bytes_max then return { code = "head-too-large" } end
+  if head_bytes(headers) > settings.head_bytes_max then return { code = "head-too-large" } end
+  -- Two lines with Host, which Envoy makes one.
+  if (headers:get(":authority") or ""):find(",", 1, true) then return { code = "bad-request" } end
   local service, resource = found(headers:get(":path"))
   if service then note.put(handle, { service = service.name }) end
   if origins.is_preflight(

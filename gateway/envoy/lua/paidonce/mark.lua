@@ -16,7 +16,7 @@ local QUOTA = { LIMITED, RESET_S, "x-ratelimit-limit", "x-ratelimit-remaining" }
 function M.begin(handle)
   local headers = handle:headers()
   local id = headers:get("x-request-id") or ""
-  if #id > 64 or not id:find("^[\33\35-\91\93-\126]+$") then
+  if #id > 64 or not id:find("^[\33-\126]+$") or id:find('["\\]') then
     headers:replace("x-request-id", "req_" .. headers:get(FRESH_ID))
   end
   note.put(handle, { origin = headers:get("origin") or "" })
