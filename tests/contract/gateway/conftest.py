@@ -10,6 +10,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,7 @@ from cryptography.x509.oid import NameOID
 from paidonce.app.settings import Settings
 from paidonce.devstack.envoy import start_envoy
 from paidonce.devstack.nginx import start_nginx
+from paidonce.devstack.pace import environment
 from paidonce.devstack.ports import free_port, listening
 from paidonce.devstack.postgres import Postgres
 from paidonce.devstack.processes import Command, Process
@@ -119,18 +121,18 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     def start(answer: Callable[[Seen], Any], tls: Any = None) -> Server:
         server = Server(answer)
-        listening = _Listening(("127.0.0.1", 0), _handler(server))
+        bound = _Listening(("127.0.0.1", 0), _handler(server))
         if tls is not None:
-            listening.socket = tls.wrap_socket(listening.socket, server_side=True)
-        server.port = listening.server_address[1]
-        threading.Thread(target=listening.serve_forever, args=[0.05], daemon=True).start()
-        started.append(listening)
+            bound.socket = tls.wrap_socket(bound.socket, server_side=True)
+        server.port = bound.server_address[1]
+        threading.Thread(target=bound.serve_forever, args=[0.05], daemon=True).start()
+        started.append(bound)
         return server
 
     yield start
-    for listening in started:
-        listening.shutdown()
-        listening.server_close()
+    for one in started:
+        one.shutdown()
+        one.server_close()
 
 
 def echo(seen: Seen) -> tuple[int, dict[str, str], bytes]:
@@ -164,17 +166,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def api(run: Run, keys: Server, database_of_module: str) -> Iterator[Server]:
     """The real API, behind nothing yet."""
+    with started_api(run, keys, database_of_module) as started:
+        yield started
+
+
+@contextmanager
+def started_api(run: Run, keys: Server, dsn: str, **settings: Any) -> Iterator[Server]:
+    """Run the real API on a database, with these settings by field name."""
     port = free_port()
-    env = run.environment(
-        {
-            "PAIDONCE_DSN": database_of_module,
-            "PAIDONCE_ISSUER": ISS,
-            "PAIDONCE_JWKS_URL": f"{keys.url}/jwks",
-            "PAIDONCE_JWKS_COOLDOWN_S": "0.01",
-            "PAIDONCE_API_PORT": str(port),
-            "PAIDONCE_API_GATEWAY_HEAD_BYTES": str(ADDED_BYTES),
-        }
-    )
+    own = {
+        "dsn": dsn,
+        "issuer": ISS,
+        "jwks_url": f"{keys.url}/jwks",
+        "jwks_cooldown_s": 0.01,
+        "api_port": port,
+        "api_gateway_head_bytes": ADDED_BYTES,
+    }
+    env = run.environment(environment(own | settings))
     process = run.start(Command(f"api-{port}", [sys.executable, "-m", "paidonce.cli", "api"], run.folder, env))
 
     def answers() -> bool:
@@ -226,8 +234,8 @@ class Gateway:
 def start_in(kind: str, run: Run, folder: Path, document: dict, **overrides: Any) -> Gateway:
     """Render the route file and start a gateway on it; `overrides` are settings of the API."""
     port, metrics_port = free_port(), free_port()
-    listening = {"listen": f"127.0.0.1:{port}", "metrics": f"127.0.0.1:{metrics_port}"}
-    document = document | {"gateway": listening | document.get("gateway", {})}
+    own = {"listen": f"127.0.0.1:{port}", "metrics": f"127.0.0.1:{metrics_port}"}
+    document = document | {"gateway": own | document.get("gateway", {})}
     KINDS[kind.lower()](plan(RouteFile.model_validate(document), Settings(**overrides)), folder)
     process = STARTS[kind](run, folder, port=port, name=f"{kind.lower()}-{port}")
     return Gateway(port, folder, process, metrics_port)
@@ -297,22 +305,30 @@ def bearing(token: bytes) -> dict[str, str]:
     return {"Authorization": f"Bearer {token.decode()}"}
 
 
-def certified(folder: Path, name: str) -> tuple[ssl.SSLContext, Path, Path]:
-    """Return a server's TLS context with a certificate of its own, and the files of certificate and key."""
+def certified(folder: Path, name: str, signed_by: tuple[Path, Path] | None = None) -> tuple[ssl.SSLContext, Path, Path]:
+    """Return a server's TLS context with a certificate of its own, and the files of certificate and key.
+
+    `signed_by` are an authority's certificate and key; by default it is its own authority.
+    """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer, signing = subject, key
+    if signed_by is not None:
+        authority, its_key = signed_by
+        signer = x509.load_pem_x509_certificate(authority.read_bytes()).subject
+        signing = serialization.load_pem_private_key(its_key.read_bytes(), None)
     now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject)
+        .issuer_name(signer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=signed_by is None, path_length=None), critical=True)
+        .sign(signing, hashes.SHA256())
     )
     pem, private = folder / f"{name}.pem", folder / f"{name}.key"
     pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
