@@ -4,6 +4,7 @@ A test that asks for `here` runs once for each kind of gateway, unless its marke
 """
 
 import datetime as dt
+import ipaddress
 import json
 import socket
 import ssl
@@ -71,10 +72,11 @@ class Server:
     answer: Callable[[Seen], tuple[int, dict[str, Any], bytes] | None]
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -305,6 +307,12 @@ def bearing(token: bytes) -> dict[str, str]:
     return {"Authorization": f"Bearer {token.decode()}"}
 
 
+def _names(name: str) -> list[x509.GeneralName]:
+    """NGINX's Lua looks for an address among the names, Envoy among the addresses."""
+    found: list[x509.GeneralName] = [x509.DNSName(name)]
+    return [*found, x509.IPAddress(ipaddress.ip_address(name))] if name[0].isdigit() else found
+
+
 def certified(folder: Path, name: str, signed_by: tuple[Path, Path] | None = None) -> tuple[ssl.SSLContext, Path, Path]:
     """Return a server's TLS context with a certificate of its own, and the files of certificate and key.
 
@@ -326,7 +334,7 @@ def certified(folder: Path, name: str, signed_by: tuple[Path, Path] | None = Non
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
         .add_extension(x509.BasicConstraints(ca=signed_by is None, path_length=None), critical=True)
         .sign(signing, hashes.SHA256())
     )

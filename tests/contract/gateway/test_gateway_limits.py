@@ -164,6 +164,27 @@ def test_what_may_not_be_repeated_is_sent_once(run, here, keys, serve, caller, p
     assert second.seen
 
 
+@pytest.mark.only("Envoy")
+@pytest.mark.parametrize(
+    ("method", "headers", "times"),
+    [("POST", {"Idempotency-Key": "k"}, 2), ("POST", {}, 1), ("PATCH", {"Idempotency-Key": "k"}, 1)],
+)
+def test_only_a_keyed_post_is_sent_again_where_the_route_file_says_so(
+    run, here, keys, serve, caller, parties, method, headers, times
+):
+    first, second = serve(lambda _: None), serve(lambda _: None)
+    repeating = here.paidonce(first, repeat_keyed=True) | {"upstreams": [first.url, second.url]}
+    gateway = here.start(run, {"issuers": [here.issuer_at(keys)], "services": [repeating]})
+    path = "/v1/payments" if method == "POST" else "/v1/payments/0193e4a0-0000-7000-8000-000000000001"
+    answer = caller.request(
+        method, gateway.url + path, headers=headers | here.bearing(parties.issuer.token()), content=b"{}"
+    )
+    assert answer.status_code == 502
+    seen = [*first.seen, *second.seen]
+    assert [one.values("idempotency-key") for one in seen] == [list(headers.values())] * times
+    assert {one.body for one in seen} == {b"{}"}
+
+
 def test_what_may_be_repeated_goes_to_another_replica(run, here, keys, serve, caller, parties):
     first, second = serve(lambda _: None), serve(here.echo)
     gateway = gateway_to(run, here, keys, first, second)
