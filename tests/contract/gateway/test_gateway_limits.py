@@ -90,9 +90,9 @@ def test_the_breaker_opens_and_closes(run, here, keys, serve, caller, parties):
     before = len(service.seen)
     failed = ask()
     assert (failed.status_code, failed.json()["code"], failed.headers["retry-after"]) == (502, "bad-gateway", "1")
-    # Envoy asks a service twice for what may be repeated, also where there is one replica only.
+    # What may be repeated NGINX asks twice on a connection that it had kept, Envoy always, with one replica too.
     assert {ask().status_code for _ in range(2)} <= {502, 503}
-    assert len(service.seen) == before + 3
+    assert 3 <= len(service.seen) - before <= 4
     before = len(service.seen)
     refused = ask()
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
