@@ -30,7 +30,7 @@ class ProvingProtocol(CappedProtocol):
     def on_message_begin(self) -> None:
         """Tell the application."""
         super().on_message_begin()
-        self.scope[PROOF] = self._is_gateways  # type: ignore[typeddict-unknown-key]  # ASGI lets servers add keys
+        self.scope[PROOF] = self._is_gateways  # type: ignore[literal-required]  # ASGI lets servers add keys
 
 
 def names(certificate: dict[str, Any] | None, name: str) -> bool:
