@@ -16,7 +16,7 @@ from paidonce.devstack.issuer.configuration import IssuerSettings
 from paidonce.devstack.keycloak.files import VERSION
 from paidonce.devstack.keycloak.server import REALM_FILE, TERMS
 from paidonce.devstack.provider.options import Options
-from paidonce.gateway.render import KINDS
+from paidonce.gateway.render import KINDS, render
 from paidonce.gateway.route_file import read
 
 ROOT = Path(__file__).parents[3]
@@ -112,6 +112,14 @@ def test_a_gateway_stands_before_the_api_and_the_api_makes_room_for_it(name: str
     added = re.search(r"PAIDONCE_API_GATEWAY_HEAD_BYTES=(\d+)", (ROOT / "docs/gateways.md").read_text())
     assert added is not None
     assert SERVICES["api"]["environment"]["PAIDONCE_API_GATEWAY_HEAD_BYTES"] == added[1]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_its_configuration_can_be_written(kind: str, tmp_path: Path) -> None:
+    told = SERVICES[f"gateway-{kind}"]["environment"]
+    settings = Settings(issuer=told["PAIDONCE_ISSUER"], jwks_url=told["PAIDONCE_JWKS_URL"])
+    render(kind, ROOT / "gateway/compose.toml", tmp_path, settings)
+    assert list(tmp_path.glob(f"{kind}.*"))
 
 
 def test_keycloak_is_the_one_that_is_tested() -> None:
