@@ -165,7 +165,10 @@ def bench(
         bool, typer.Option("--with-debezium", help="Measure Debezium Server too; fetched from Maven, once.")
     ] = False,
 ) -> None:
-    """Measure, each figure beside its peer in the same run: api, relay, backlog, latency, inbox, e2e, token."""
+    """Measure, each figure beside its peer in the same run.
+
+    There are api, relay, backlog, latency, inbox, e2e, token, gateway and outage.
+    """
     from paidonce.bench import run  # noqa: PLC0415
 
     run(names or [], json_file, with_debezium=with_debezium, as_markdown=markdown)
