@@ -22,6 +22,8 @@ import uvloop
 #: Microseconds are kept as unsigned integers: 70 minutes are enough for one request.
 _LATENCY_TYPE = "I"
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+#: The server ends the connection in order, as NGINX does after a thousand requests.
+_LAST = re.compile(rb"\r\nconnection: close\r\n", re.IGNORECASE)
 #: Ends an answer without a Content-Length; JSON has no line breaks of this kind in it.
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
@@ -84,6 +86,7 @@ class Load:
         self._after, self._status = b"\r\n\r\n" + job.body.encode(), str(job.status).encode()
         self._keys, self._rate, self._most = job.keys, job.rate, job.most
         self._sent = 0
+        self.host, self.port = job.host, job.port
         self.expected = job.expected.encode()
         self._due = 0
         self.began, self.end = 0.0, float("inf")
@@ -125,6 +128,8 @@ class Connection(asyncio.Protocol):
         self._began = 0.0
         self._closing = False
         self._transport: asyncio.WriteTransport | None = None
+        #: the next connection in this one's place, while it is made
+        self._next: asyncio.Task[None] | None = None
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -164,10 +169,28 @@ class Connection(asyncio.Protocol):
             return
         self._load.judge(head, time.perf_counter() - self._began)
         self._received = b""
-        self.send()
+        if _LAST.search(head):
+            assert self._transport is not None
+            self._transport.close()
+            self._next = asyncio.get_running_loop().create_task(self._connect_anew())
+        else:
+            self.send()
+
+    async def _connect_anew(self) -> None:
+        loop, load = asyncio.get_running_loop(), self._load
+        try:
+            await loop.create_connection(lambda: self, load.host, load.port)
+        except OSError as error:
+            self._next = None
+            self.connection_lost(error)
+        else:
+            self._next = None
+            self.send()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """A connection that the server ends early is a wrong answer."""
+        if self._next is not None:
+            return
         if not self._closing and time.perf_counter() < self._load.end:
             self._load.wrong["connection lost"] += 1
         if not self.over.done():

@@ -82,6 +82,24 @@ async def test_a_connection_that_the_server_ends_is_counted():
     assert result.wrong == {"connection lost": 2}
 
 
+async def test_a_connection_that_ends_in_order_is_made_anew():
+    last = CREATED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    connections = []
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.readuntil(b"{}")
+        writer.write(last)
+        writer.close()
+
+    listening = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    result = await run(Job("127.0.0.1", port, "t", "{}", 2, 5.0, "k", 0, "", most=20))
+    listening.close()
+    assert (result.good, result.wrong) == (20, {})
+    assert len(connections) >= 20
+
+
 async def test_at_a_given_rate_no_request_is_early():
     server = Server([CREATED], 1_000)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
