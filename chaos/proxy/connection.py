@@ -33,9 +33,9 @@ class Connection:
     async def run(self) -> None:
         """Carry bytes both ways until the end."""
         try:
-            await asyncio.gather(
-                self._pump(self.to_server, self.to_client.reading), self._pump(self.to_client, self.to_server.reading)
-            )
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump(self.to_server, self.to_client, tasks))
+                tasks.create_task(self._pump(self.to_client, self.to_server, tasks))
         finally:
             for writer in (self._client, self._server):
                 writer.close()
@@ -68,13 +68,16 @@ class Connection:
         ways = {"to_server": [self.to_server], "to_client": [self.to_client]}
         return ways.get(fault.direction, [self.to_server, self.to_client])
 
-    async def _pump(self, flow: Flow, other: Reading) -> None:
+    async def _pump(self, flow: Flow, other: Flow, tasks: asyncio.TaskGroup) -> None:
         try:
             while data := await flow.source.read(CHUNK_BYTES):
-                await self._carry(flow, flow.reading.feed(data), other)
+                await self._carry(flow, data)
                 if flow.closed:
                     return
-            await self._carry(flow, [flow.reading.rest()], other)
+                if flow.reading.blind is not None and other.reading.blind is None:
+                    other.reading.blind = ""
+                    tasks.create_task(self._carry(other, b""))
+            await self._carry(flow, b"", over=True)
             if await flow.may_end() and flow.target.can_write_eof():
                 flow.target.write_eof()
         except ConnectionError:
@@ -82,16 +85,15 @@ class Connection:
             if await flow.may_end():
                 self.reset()
 
-    async def _carry(self, flow: Flow, found: list[bytes | Event], other: Reading) -> None:
-        if other.blind is not None:
-            flow.reading.blind = flow.reading.blind or other.blind
-        for one in found:
-            if isinstance(one, Event):
-                self._happened(self, one)
-            elif await flow.carry(one):
-                self.reset()
-            if flow.closed:
-                return
+    async def _carry(self, flow: Flow, data: bytes, *, over: bool = False) -> None:
+        async with flow.turn:
+            for one in [*flow.reading.feed(data), *([flow.reading.rest()] if over else [])]:
+                if isinstance(one, Event):
+                    self._happened(self, one)
+                elif await flow.carry(one):
+                    self.reset()
+                if flow.closed:
+                    return
 
 
 def reset(writer: StreamWriter) -> None:

@@ -22,6 +22,8 @@ class Flow:
         #: bytes until a cut
         self._left: dict[int, int] = {}
         self._changed = asyncio.Event()
+        #: for whoever carries bytes: they keep their order
+        self.turn = asyncio.Lock()
         self.closed = False
         #: bytes that went on, and that vanished
         self.carried = self.lost = 0
