@@ -13,7 +13,7 @@ from random import Random
 
 import httpx
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from paidonce.chaos.stateless import conversation, remembering
 from paidonce.chaos.stateless.caller import Caller, Tally, UnexpectedError
@@ -169,7 +169,7 @@ def _tried(
 
 
 def _table(trials: Mapping[str, Result]) -> Table:
-    table = Table("state", "servers killed", "customers", "answers", "connections broken", "customers lost")
+    table = Table(Column("state", no_wrap=True), "killed", "customers", "answers", "cut off", "lost")
     for name, result in trials.items():
         numbers = (result.kills, result.came, result.tally.answers.total(), result.tally.broken, len(result.faults))
         table.add_row(name, *map(str, numbers))

@@ -132,7 +132,7 @@ def test_the_figures_of_a_backlog(tmp_path, small):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_figures_of_latency(tmp_path, small):
-    small(latency, LOADS={100: 2.0, 5: 2.0}, WARM_S=1.0, IDLE_S=2.0)
+    small(latency, LOADS={100: 2.0, 5: 2.0}, WARM_S={100: 1.0, 5: 1.0}, IDLE_S=2.0)
     found = measured(tmp_path, "latency")
     assert found["latency", "asked"]["theirs"] == 100
     assert {"latency p50", "latency p99", "latency 5/s p50", "latency 5/s p99", "latency idle"} <= {

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from paidonce.app.settings import settings as settings_of_this_process
 from paidonce.cli import app
 from paidonce.devstack.pace import environment
-from paidonce.workers import leases, outbox_repair_mend, relay
+from paidonce.workers import leases, outbox_repair_mend, relay_shards
 from paidonce.workers.broker_marks import Mark
 
 NOT_MENDED = 3
@@ -170,7 +170,7 @@ def test_a_relay_that_stands_still_leaves_the_lease_to_the_repair_and_goes_on(
     rig.drain(stopped)
     assert stopped.shards == [0, 1]
     assert {Counter(rig.read().ids)[id_] for id_ in new} == {1}
-    assert relay.STOPPED_S <= 30
+    assert relay_shards.STOPPED_S <= 30
 
 
 @pytest.mark.slow
