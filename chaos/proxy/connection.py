@@ -80,8 +80,8 @@ class Connection:
             await self._carry(flow, b"", over=True)
             if await flow.may_end() and flow.target.can_write_eof():
                 flow.target.write_eof()
-        except ConnectionError:
-            # A side that was reset, or that is written to after its end: the other learns it the same way.
+        except OSError:
+            # A side that was reset, or that is written to or shut after its end: the other learns it the same way.
             if await flow.may_end():
                 self.reset()
 
