@@ -7,7 +7,7 @@
 | partition | nothing passes in either direction, new connections hang | |
 | one_way | nothing passes in one direction | direction: to_server (default) or to_client |
 | refused | connections are reset, new ones refused | |
-| half_open | one side is gone, the other is not told | gone: server (default) or client |
+| half_open | one side is gone, the other is not told | gone: server (default), client; scope: link, connection |
 | stall | as partition, but only for connections that there are | |
 | slow | bytes come late and few | delay_s, bytes_per_s |
 | reset_storm | connections are reset as soon as they speak | times |
@@ -52,7 +52,7 @@ def _one_way(target: str, args: Args) -> list[Fault]:
 
 
 def _half_open(target: str, args: Args) -> list[Fault]:
-    return _everywhere(target, args, kind="half_open", gone=args.get("gone", "server"))
+    return [Fault(link=target, kind="half_open", gone=args.get("gone", "server"), scope=args.get("scope", "link"))]
 
 
 def _stall(target: str, _args: Args) -> list[Fault]:

@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 #: Seconds for a client that asks again and again, and for a payment's whole way: seconds on a quiet machine.
 INSISTS_S, FINAL_S = 60.0, 60.0
+#: Seconds that all processes together may take over it: some sessions of 2 s, and less than kafka-python's own 30 s.
+SILENT_S = 25.0
 #: Payments until the fault struck: the first or second meets it.
 PAYMENTS_MOST = 200
 
@@ -139,6 +141,13 @@ def test_every_event_is_on_the_topic_once(world: World) -> None:
     with tables.connect(world.stack.addresses.dsn) as connection:
         events = {event.id for event in tables.tables(connection)["events"]}
     assert counted == dict.fromkeys(events, 1)
+
+
+def test_brokers_that_fell_silent_are_asked_anew_within_seconds(world: World) -> None:
+    """Each connection that there is hears nothing more, as when its broker hangs; new ones are well."""
+    with network("half_open", world.proxies, "kafka-1", {"scope": "connection"}):
+        world.pay()
+        until(world.is_final, within_s=SILENT_S, what="a payment to be final during the silence")
 
 
 def test_a_fault_that_meets_nothing_is_none(world: World) -> None:
