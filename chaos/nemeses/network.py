@@ -79,8 +79,8 @@ def _lost_answer(target: str, args: Args, **more: Any) -> list[Fault]:
 def _broker_partition(target: str, args: Args) -> list[Fault]:
     number = int(target.removeprefix("kafka-"))
     others = [other for other in range(1, args.get("brokers", BROKERS) + 1) if other != number]
-    controllers = [(one, other) for other in others for one in ((number, other), (other, number))]
-    links = [f"{target}-peers", *(f"kafka-{one}-controller-from-{other}" for one, other in controllers)]
+    pairs = [pair for other in others for pair in ((number, other), (other, number))]
+    links = [f"{target}-peers", *(f"kafka-{one}-controller-from-{other}" for one, other in pairs)]
     # What it asks of the others goes over links that it shares with them: it is known by its client's id.
     own = Trigger(event=ANY, at="request", match=f"broker-{number}-")
     return [
