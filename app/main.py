@@ -26,12 +26,14 @@ from paidonce.app.api import (
 )
 from paidonce.app.api.edge import Edge
 from paidonce.app.api.endpoint import mount, not_found
-from paidonce.app.api.heads import capped
+from paidonce.app.api.heads import CappedProtocol, capped
 from paidonce.app.api.openapi import describe
+from paidonce.app.api.proof import proving, tls
 from paidonce.app.api.services import Services
 from paidonce.app.auth.rate_limit import RateLimit
 from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
+from paidonce.app.auth.vouched import Vouched
 from paidonce.app.carts.store import Carts
 from paidonce.app.clock import SystemClock
 from paidonce.app.idempotency.guard import Guard
@@ -104,7 +106,9 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
     opened.push_async_callback(pool.close)
     trust = Trust(settings, clock)
     opened.push_async_callback(trust.close)
-    await trust.open()
+    vouched = Vouched(settings) if settings.api_caller == "gateway" else None
+    if vouched is None:
+        await trust.open()
     shared = SharedState(settings, clock)
     opened.push_async_callback(shared.close)
     hinter = Hinter(db.libpq_dsn(settings))
@@ -117,6 +121,7 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
         engine=engine,
         trust=trust,
         verifier=Verifier(settings, trust, clock),
+        vouched=vouched,
         rate_limit=RateLimit(shared, clock, settings),
         payments=Payments(Guard(pool, engine, unbroken, settings), Accepting(pool, unbroken), clock, settings),
         carts=Carts(shared, clock, settings),
@@ -158,7 +163,8 @@ def config(settings: Settings) -> uvicorn.Config:
         port=settings.api_port,
         workers=1,
         loop="uvloop",
-        http=capped(settings.api_head_bytes_max + settings.api_gateway_head_bytes),
+        http=_protocol(settings),
+        ssl_context_factory=tls(settings),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -166,6 +172,11 @@ def config(settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
+
+
+def _protocol(settings: Settings) -> type[CappedProtocol]:
+    protocol = capped(settings.api_head_bytes_max + settings.api_gateway_head_bytes)
+    return proving(protocol, settings.api_gateway_name) if settings.api_caller == "gateway" else protocol
 
 
 async def _check_schema(settings: Settings) -> None:

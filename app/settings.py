@@ -8,9 +8,9 @@ from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from paidonce.app.issuers import TrustedIssuer
@@ -53,6 +53,14 @@ class Settings(BaseSettings):
         description="Bytes more of a head that the API takes from the gateway in front of it, which adds who calls "
         "(docs/gateways.md); 0 without one.",
     )
+    api_tls_certificate: Path | None = Field(None, description="PEM file of the API's certificate; without it no TLS.")
+    api_tls_key: Path | None = Field(None, description="PEM file of its key.")
+    api_caller: Literal["token", "gateway"] = Field(
+        "token",
+        description="What says who calls: the token, or over mutual TLS a gateway's headers (docs/gateways.md).",
+    )
+    api_gateway_authority: Path | None = Field(None, description="PEM file of who signs the gateway's certificate.")
+    api_gateway_name: str = Field("", description="DNS name in the gateway's certificate.")
     api_body_bytes_max: int = Field(65_536, description="Bytes of a request body; a payment needs 2 KB. Above it 413.")
     api_connections_max: int = Field(
         16, ge=4, description="Database connections of one API process, per pool; two of them share out payments."
@@ -258,6 +266,16 @@ class Settings(BaseSettings):
         if not dsn.get_secret_value().startswith("postgresql://"):
             raise ValueError("is no URL postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
         return dsn
+
+    @model_validator(mode="after")
+    def _headers_are_proven(self) -> Self:
+        if (self.api_tls_certificate is None) != (self.api_tls_key is None):
+            raise ValueError("PAIDONCE_API_TLS_CERTIFICATE and PAIDONCE_API_TLS_KEY belong together")
+        proof = (self.api_tls_certificate, self.api_gateway_authority, self.api_gateway_name)
+        if self.api_caller == "gateway" and not all(proof):
+            names = ("API_TLS_CERTIFICATE", "API_TLS_KEY", "API_GATEWAY_AUTHORITY", "API_GATEWAY_NAME")
+            raise ValueError(f"needs mutual TLS for API_CALLER=gateway: set {', '.join(names)} (prefix PAIDONCE_)")
+        return self
 
     def trusted_issuers(self) -> list[TrustedIssuer]:
         """Return whose tokens are accepted."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from paidonce.app.errors import PaidonceError
-from paidonce.bench import api, backlog, e2e, figures, inbox, latency, machine, relay, tokens
+from paidonce.bench import api, backlog, e2e, figures, gateways, inbox, latency, machine, outage, relay, tokens
 from paidonce.bench.errors import BenchError
 from paidonce.bench.figures import Figure
 from paidonce.bench.terms import Terms
@@ -25,6 +25,8 @@ BENCHMARKS: dict[str, Callable[[Terms], list[Figure]]] = {
     "inbox": inbox.measure,
     "e2e": e2e.measure,
     "token": tokens.measure,
+    "gateway": gateways.measure,
+    "outage": outage.measure,
 }
 
 

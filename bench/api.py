@@ -78,14 +78,19 @@ def loaded(job: Job, name: str) -> Result:
     Raises:
         BenchError: it failed, or an answer was not as it should be.
     """
+    result = sent(job)
+    if result.wrong or not result.good:
+        raise BenchError(f"{name} answered {result.good} requests as it should, and otherwise: {result.wrong}")
+    return result
+
+
+def sent(job: Job) -> Result:
+    """Let the generator do its job, whatever is answered; raises BenchError when it failed itself."""
     argv = [sys.executable, load.__file__]
     done = subprocess.run(argv, input=json.dumps(asdict(job)), capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"the generator failed:\n{done.stderr[-2_000:]}")
-    result = Result(**json.loads(done.stdout))
-    if result.wrong or not result.good:
-        raise BenchError(f"{name} answered {result.good} requests as it should, and otherwise: {result.wrong}")
-    return result
+    return Result(**json.loads(done.stdout))
 
 
 def _rounds(stage: Stage, console: Console) -> tuple[Rounds, Rounds]:

@@ -46,6 +46,13 @@ class Job:
     expected: str
     #: requests a second in all, each at its time if a connection is free; 0: each as soon as one is
     rate: float = 0.0
+    #: method and target, and the status of a good answer
+    request: str = "POST /v1/payments"
+    status: int = 201
+    #: in place of `token`, one after the other
+    tokens: list[str] = field(default_factory=list)
+    #: requests after which it ends, before the time is over; 0: the time alone says when
+    most: int = 0
 
 
 @dataclass(slots=True)
@@ -69,12 +76,13 @@ class Load:
 
     def __init__(self, job: Job) -> None:
         head = (
-            f"POST /v1/payments HTTP/1.1\r\nHost: {job.host}:{job.port}\r\nAuthorization: Bearer {job.token}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(job.body.encode())}\r\n"
-            f"Idempotency-Key: {job.key_prefix}-"
+            f"{job.request} HTTP/1.1\r\nHost: {job.host}:{job.port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(job.body.encode())}\r\nAuthorization: Bearer "
         )
-        self._before, self._after = head.encode(), b"\r\n\r\n" + job.body.encode()
-        self._keys, self._rate = job.keys, job.rate
+        key = f"\r\nIdempotency-Key: {job.key_prefix}-"
+        self._befores = [(head + token + key).encode() for token in job.tokens or [job.token]]
+        self._after, self._status = b"\r\n\r\n" + job.body.encode(), str(job.status).encode()
+        self._keys, self._rate, self._most = job.keys, job.rate, job.most
         self._sent = 0
         self.expected = job.expected.encode()
         self._due = 0
@@ -85,8 +93,13 @@ class Load:
     def request(self) -> bytes:
         """Return the next request's bytes."""
         number = self._sent % self._keys if self._keys else self._sent
+        before = self._befores[self._sent % len(self._befores)]
         self._sent += 1
-        return b"%b%d%b" % (self._before, number, self._after)
+        return b"%b%d%b" % (before, number, self._after)
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether no more is to be sent at `now` (`perf_counter` seconds)."""
+        return now >= self.end or 0 < self._most <= self._sent
 
     def due(self) -> float:
         """Return when the next request is due (`perf_counter` seconds), and count it as taken."""
@@ -95,7 +108,7 @@ class Load:
 
     def judge(self, head: bytes, seconds: float) -> None:
         """Count one answer."""
-        if head[9:12] != b"201":
+        if head[9:12] != self._status:
             self.wrong[head[9:12].decode("latin-1")] += 1
         elif self.expected and self.expected not in head.lower():
             self.wrong[f"without {self.expected.decode()}"] += 1
@@ -110,6 +123,7 @@ class Connection(asyncio.Protocol):
         self._load = load
         self._received = b""
         self._began = 0.0
+        self._closing = False
         self._transport: asyncio.WriteTransport | None = None
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -129,7 +143,8 @@ class Connection(asyncio.Protocol):
     def _send(self) -> None:
         assert self._transport is not None
         self._began = time.perf_counter()
-        if self._began >= self._load.end:
+        if self._load.is_over(self._began):
+            self._closing = True
             self._transport.close()
             return
         self._transport.write(self._load.request())
@@ -153,7 +168,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """A connection that the server ends early is a wrong answer."""
-        if time.perf_counter() < self._load.end:
+        if not self._closing and time.perf_counter() < self._load.end:
             self._load.wrong["connection lost"] += 1
         if not self.over.done():
             self.over.set_result(None)

@@ -57,12 +57,12 @@ def measure(terms: Terms) -> list[Figure]:
                 "audience": Settings.model_fields["audience"].default,
                 "leeway_s": Settings.model_fields["token_skew_s"].default,
                 "key": key.as_dict(private=False),
-                "tokens": str(_written(run.folder, _tokens(key))),
+                "tokens": str(_written(run.folder, signed(key, WARM_UP + TOKENS))),
                 "warm_up": WARM_UP,
                 "collect_after": COLLECT_AFTER,
                 "jwks_folder": str(run.folder / "jwks"),
             }
-        _keep(run.folder / "jwks", key)
+        keep(run.folder / "jwks", ISSUER, key, age=timedelta(minutes=1))
         found: dict[str, list[dict[str, float]]] = defaultdict(list)
         for number in range(ROUNDS):
             with terms.stage(f"round {number + 1} of {ROUNDS}"):
@@ -73,13 +73,14 @@ def measure(terms: Terms) -> list[Figure]:
     return _figures(found)
 
 
-def _tokens(key: RSAKey) -> list[str]:
+def signed(key: RSAKey, count: int, issuer: str = ISSUER) -> list[str]:
+    """Return so many tokens, each another."""
     now = int(time.time())
-    claims: dict[str, Any] = {"iss": ISSUER, "aud": "paidonce", "sub": "acme-development", "tenant": "acme"}
+    claims: dict[str, Any] = {"iss": issuer, "aud": "paidonce", "sub": "acme-development", "tenant": "acme"}
     claims |= {"scope": "payments:read payments:write payments:refund", "roles": ["admin"], "client_id": "acme"}
     claims |= {"iat": now, "nbf": now, "exp": now + TTL_S}
     header = {"alg": "RS256", "typ": "at+jwt", "kid": "bench"}
-    return [jwt.encode(header, claims | {"jti": f"{number:032}"}, key) for number in range(WARM_UP + TOKENS)]
+    return [jwt.encode(header, claims | {"jti": f"{number:032}"}, key) for number in range(count)]
 
 
 def _written(folder: Path, tokens: Sequence[str]) -> Path:
@@ -88,11 +89,14 @@ def _written(folder: Path, tokens: Sequence[str]) -> Path:
     return path
 
 
-def _keep(folder: Path, key: RSAKey) -> None:
-    """Keep the key set on disk as the API would have, a minute ago."""
-    body = json.dumps({"keys": [key.as_dict(private=False) | {"use": "sig", "alg": "RS256"}]}).encode()
-    kept = Kept(body, SystemClock().now() - timedelta(minutes=1), None)
-    KeySetFile(folder, ISSUER).save(kept)
+def key_set(key: RSAKey) -> bytes:
+    """Return what an issuer with this one key publishes."""
+    return json.dumps({"keys": [key.as_dict(private=False) | {"use": "sig", "alg": "RS256"}]}).encode()
+
+
+def keep(folder: Path, issuer: str, key: RSAKey, *, age: timedelta) -> None:
+    """Keep the issuer's key set on disk as the API would have so long ago."""
+    KeySetFile(folder, issuer).save(Kept(key_set(key), SystemClock().now() - age, None))
 
 
 async def _ours(job: dict[str, Any], tokens: list[str]) -> dict[str, float]:

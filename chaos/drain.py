@@ -1,24 +1,15 @@
 """How long until everything is final after the last fault? Bounded: what is not by then is stuck."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from time import monotonic, sleep
 
 from paidonce.chaos import tables
+from paidonce.chaos.facts import Drained
 
 #: Seconds after healing within which everything must be final (docs/design.md, "The fault rig").
 DRAIN_WITHIN_S = 30.0
 #: Seconds between two looks.
 LOOK_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """How the drain ended."""
-
-    seconds: float
-    #: what was still not finished at the end, and how much of it; empty when all was
-    stuck: Mapping[str, int] = field(default_factory=dict)
 
 
 def drain(dsn: str, told: Callable[[Mapping[str, int]], None], *, within_s: float = DRAIN_WITHIN_S) -> Drained:

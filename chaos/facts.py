@@ -5,8 +5,8 @@ the tables and the merchant's mailbox (docs/design.md, "The fault rig"). Amounts
 integer minor units.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from paidonce.chaos.history import Operation
 
@@ -124,12 +124,19 @@ class Delivery:
 class Fault:
     """A fault that was planned, and what became of it."""
 
+    #: names it among those of its run
+    number: int = 0
+    #: a name in chaos/nemeses/__init__.py, or `strike`
+    kind: str
     target: str
-    #: seconds since 1970 at which the process was found dead; None: it did not fire
+    #: seconds since 1970 at which it was seen to have fired; None: it did not fire
     fired_at: float | None
-    pid: int | None = None
-    #: seconds until a successor ran; None: none was seen
+    #: seconds since 1970 at which its cause was over
+    healed_at: float | None = None
+    #: seconds from then until whom it struck worked again; None: that was not seen
     back_after_s: float | None = None
+    #: what was seen of it, or why it did not fire
+    saw: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,3 +161,30 @@ class Facts:
     #: messages put aside or given up, as `consumer message reason`
     parked: Sequence[str] = ()
     dead_letters: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How the wait for everything to be final ended."""
+
+    seconds: float
+    #: what was still not finished at the end, and how much of it; empty when all was
+    stuck: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a run left behind."""
+
+    #: the plan's name
+    plan: str
+    seed: int
+    payments: int
+    #: seconds from the first payment to the last client that was through
+    load_s: float
+    #: payments that the clients were through with when the load ended
+    through: int
+    #: seconds after the load within which everything had to be final
+    drain_within_s: float
+    drained: Drained
+    facts: Facts

@@ -1,7 +1,6 @@
 """What is done to the servers while the load runs? They are killed, stand still, or hand over, and are back in the end.
 
-Our own processes are killed by chaos/faults.py; here they must get over it by themselves
-(docs/operations.md, "Outages and failover").
+Here our own processes must get over it by themselves (docs/operations.md, "Outages and failover").
 """
 
 import signal
@@ -13,7 +12,7 @@ from time import monotonic, sleep, time
 import psutil
 
 from paidonce.chaos.facts import Fault
-from paidonce.chaos.run import Strikes
+from paidonce.chaos.run import MakeFaults
 from paidonce.devstack.processes import Process
 from paidonce.devstack.stack import Stack
 from paidonce.devstack.waiting import until
@@ -37,7 +36,7 @@ class Outage:
     do: Callable[[Stack], object]
 
 
-def outages(*planned: Outage) -> Strikes:
+def outages(*planned: Outage) -> MakeFaults:
     """Return the outages as a run carries them out; one is over when every process of ours is ready again."""
 
     def strike(stack: Stack, load_s: float, began: float, told: Callable[[Fault], None]) -> list[Fault]:
@@ -48,11 +47,16 @@ def outages(*planned: Outage) -> Strikes:
             fired = time()
             outage.do(stack)
             stack.wait_ready(within_s=BACK_WITHIN_S)
-            done.append(Fault(target=outage.target, fired_at=fired, back_after_s=time() - fired))
+            done.append(_over(outage, fired))
             told(done[-1])
         return done
 
     return strike
+
+
+def _over(outage: Outage, fired_at: float) -> Fault:
+    now = time()
+    return Fault(kind="outage", target=outage.target, fired_at=fired_at, healed_at=now, back_after_s=now - fired_at)
 
 
 def end(process: Process, number: signal.Signals) -> None:

@@ -1,109 +1,110 @@
-"""What shall each payment go through? Decided from the seed before the first request is sent.
+"""What does a plan ask for? A TOML file: what is paid, on which ground, and which faults come meanwhile.
 
-Each payment draws from a generator of its own, so that its fate does not hang on how the
-requests interleave. The same seed is the same plan; what the machine makes of it still varies.
+The plans of the house are in `chaos/plans/`; any file of the same form is one too.
 """
 
-from dataclasses import dataclass
-from random import Random
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-TENANTS = ("acme", "globex")
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-#: What the provider simulator does with a payment (`python -m paidonce.devstack.provider --help`) -> its weight.
-#: pm_rejected is left out: a 4xx after an attempt whose answer was lost tells nothing of that attempt, so the
-#: charge stays unknown until the provider has forgotten the key (docs/design.md, "Effects"), a day after the demo.
-METHODS = {
-    "pm_ok": 60,
-    "pm_declined": 8,
-    "pm_slow": 5,
-    "pm_reset_after": 4,
-    "pm_500_after": 4,
-    "pm_refund_reset_after": 4,
-    "pm_refund_declined": 3,
-    "pm_flaky": 3,
-    "pm_429": 2,
-    "pm_garbage_after": 2,
-    "pm_timeout": 2,
-    "pm_late": 1,
-}
+from paidonce.chaos.strikes import Strike
 
-CURRENCIES = ("EUR", "USD", "JPY")
-
-#: Share of payments that arrive together with their neighbours instead of evenly spread.
-BURST_SHARE = 0.3
-#: Parallel duplicates of the one payment in a run that everybody sends at once.
-STAMPEDE = 20
+FOLDER = Path(__file__).parent / "plans"
+#: The share of the load's time in which faults fall: not before the first payments, not after the last.
+SPAN = (0.08, 0.92)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefundWish:
-    """A refund that the client wants once; `amount` None is all that is left."""
-
-    subject: str
-    amount: int | None
+class PlanError(Exception):
+    """There is no such plan, or it is none; the message says what is wrong where."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """A payment that a client wants once, and how badly it behaves about it."""
-
-    subject: str
-    tenant: str
-    #: minor units
-    amount: int
-    currency: str
-    payment_method: str
-    #: seconds after the load's begin at which it is first sent
-    at_s: float
-    #: seconds after which the first attempt is given up: too early on purpose; None: a normal time limit
-    impatient_s: float | None
-    #: copies sent at once beside the first request, to other replicas too
-    duplicates: int
-    #: whether another payload is sent under the same key afterwards
-    mismatch: bool
-    #: whether the request is sent again when the payment is long final
-    replay: bool
-    #: whether it is canceled right after it was accepted
-    cancel: bool
-    #: refunds wanted once it is captured, all sent at once
-    refunds: tuple[RefundWish, ...]
-
-    @property
-    def key(self) -> str:
-        """The Idempotency-Key of the payment, the same for every attempt."""
-        return f"pay-{self.subject}"
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def plan(seed: int, payments: int, load_s: float) -> list[Intent]:
-    """Return the payments of a run, spread over `load_s` seconds, some in bursts."""
-    bursts = [Random(f"{seed} burst {number}").random() * load_s for number in range(max(1, payments // 25))]
-    return [_intent(seed, number, load_s * number / payments, bursts, payments // 2) for number in range(payments)]
+class Load(_Part):
+    """How much is paid, and how quickly."""
+
+    payments: int = Field(300, ge=1)
+    #: payments a second: several in each part of the pipeline at any moment, and still room for restarts on two cores
+    pace: float = Field(20.0, gt=0)
+    #: seconds at least: for each successor to be hit too
+    seconds: float = Field(12.0, gt=0)
+    #: what the provider does with a payment -> its weight; empty: the mixture of chaos/intents.py
+    methods: Mapping[str, int] = {}
+    #: seconds after the load within which everything must be final
+    drain_s: float = Field(30.0, gt=0)
 
 
-def _intent(seed: int, number: int, even_s: float, bursts: list[float], stampede: int) -> Intent:
-    draw = Random(f"{seed} payment {number}")
-    subject, amount = f"{seed}-{number:05}", draw.randint(100, 50_000)
-    cancel = draw.random() < 0.10
-    return Intent(
-        subject=subject,
-        tenant=draw.choice(TENANTS),
-        amount=amount,
-        currency=draw.choice(CURRENCIES),
-        payment_method=draw.choices(list(METHODS), list(METHODS.values()))[0],
-        at_s=draw.choice(bursts) if draw.random() < BURST_SHARE else even_s,
-        impatient_s=draw.uniform(0.003, 0.05) if draw.random() < 0.15 else None,
-        duplicates=STAMPEDE if number == stampede else draw.choices((0, 1, 2, 4), (70, 15, 10, 5))[0],
-        mismatch=draw.random() < 0.08,
-        replay=draw.random() < 0.15,
-        cancel=cancel,
-        refunds=() if cancel else _refunds(draw, subject, amount),
-    )
+class Ground(_Part):
+    """What the run is made on."""
+
+    replicas: int = Field(2, ge=1)
+    brokers: int = 1
+    standby: bool = False
+    proxied: bool = False
+    #: settings of our processes, by field name
+    settings: Mapping[str, Any] = {}
 
 
-def _refunds(draw: Random, subject: str, amount: int) -> tuple[RefundWish, ...]:
-    """None for most; else all of it, a part, or two that together want more than there is."""
-    amounts: tuple[int | None, ...] = draw.choices(
-        ((), (None,), (amount // 3,), (amount // 2, amount // 3), (amount * 2 // 3, amount * 2 // 3)),
-        (70, 10, 10, 5, 5),
-    )[0]
-    return tuple(RefundWish(subject=f"{subject}-r{number}", amount=one) for number, one in enumerate(amounts))
+class Faults(_Part):
+    """Faults of one kind: `times` at each target."""
+
+    #: a name in chaos/nemeses/__init__.py
+    kind: str
+    targets: tuple[str, ...]
+    times: int = Field(1, ge=1)
+    #: how long each lasts, drawn between the two
+    for_s: tuple[float, float] = (0.0, 0.0)
+    #: the share of the load's time in which they fall
+    at: tuple[float, float] = SPAN
+    args: Mapping[str, Any] = {}
+
+
+class Plan(_Part):
+    """A plan as its file says it."""
+
+    name: str
+    #: in one sentence, what is tried
+    says: str
+    load: Load = Load()
+    ground: Ground = Ground()
+    faults: tuple[Faults, ...] = ()
+    #: process -> strikes at its steps (chaos/strikes.py)
+    strikes: Mapping[str, tuple[str, ...]] = {}
+    #: process -> seconds that its clock is ahead
+    skew_s: Mapping[str, float] = {}
+
+    @field_validator("strikes")
+    @classmethod
+    def _strikes_have_the_form(cls, strikes: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        for texts in strikes.values():
+            for text in texts:
+                Strike.parse(text)
+        return strikes
+
+
+def load(name: str) -> Plan:
+    """Return the plan of that name, or of the file at that path.
+
+    Raises:
+        PlanError: it cannot be found or read.
+    """
+    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    try:
+        return Plan(name=path.stem, **tomllib.loads(path.read_text()))
+    except OSError:
+        raise PlanError(f"there is no plan {name!r}: name a TOML file, or one of {', '.join(names())}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path} is no TOML: {error}") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'plan'}: {one['msg']}" for one in error.errors())
+        raise PlanError(f"{path}: {wrong}") from None
+
+
+def names() -> list[str]:
+    """Return the names of the plans of the house."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))

@@ -15,8 +15,7 @@ from rich.table import Table
 
 from paidonce.chaos.checkers import CHECKERS
 from paidonce.chaos.checkers.verdict import Checker, Finding, Verdict, Violation, judge, smallest, verdict
-from paidonce.chaos.drain import DRAIN_WITHIN_S, Drained
-from paidonce.chaos.run import Result
+from paidonce.chaos.facts import Drained, Result
 from paidonce.chaos.tally import tally
 
 #: Lines of evidence shown for each broken promise; the whole of it is in report.json.
@@ -26,7 +25,7 @@ REASONS_MOST = 10
 
 NEXT = (
     ("where a double charge is prevented", "the table of safeguards in README.md, each with its file"),
-    ("what a run consists of", "chaos/plan.py (load), chaos/faults.py (kills), chaos/checkers/ (promises)"),
+    ("what a run consists of", "chaos/intents.py (load), chaos/plans/ (faults), chaos/checkers/ (promises)"),
     ("the same pipeline to play with", "make up"),
 )
 
@@ -62,7 +61,7 @@ def report(result: Result) -> Report:
 def _drained(result: Result) -> Finding:
     stuck = tuple(f"{count} {what}" for what, count in result.drained.stuck.items())
     what = f"not everything was final {result.drained.seconds:.0f} s after the load"
-    promise = f"Everything was final within {DRAIN_WITHIN_S:.0f} s of the last client"
+    promise = f"Everything was final within {result.drain_within_s:.0f} s of the last client"
     checker = Checker("drained", promise, lambda _: (1, []), "run")
     return Finding(checker, 1, (Violation(what, stuck),) if stuck else ())
 
@@ -77,8 +76,8 @@ def tried(report: Report) -> list[Row]:
         ("no answer", f"{sum(f['unanswered'].values()):,}{_brackets(f['unanswered'])}: asked again"),
         ("other payload", f"{f['mismatches']:,} requests under a key that was used for something else"),
         ("cancels, refunds", f"{f['cancels']:,} and {f['refunds']:,}, some for more than there was"),
-        ("killed by SIGKILL", f"{f['killed']:,} processes meanwhile, {f['restarted']:,} came back:"),
-        *[(f"  {kill['target']}", _kill(kill)) for kill in f["kills"]],
+        ("faults", f"{sum(f['fired'].values()):,}{_brackets(f['fired'])}, {f['got_over']:,} of them got over:"),
+        *[(f"  {fault['kind']} {fault['target']}", _fault(fault)) for fault in f["faults"]],
     ]
 
 
@@ -116,11 +115,12 @@ def _ledger(row: Mapping[str, Any]) -> str:
     return f"{row['captured']:>10,} captured - {row['refunded']:>9,} refunded = {row['owed']:>10,}"
 
 
-def _kill(kill: Mapping[str, Any]) -> str:
-    if not kill["fired"]:
-        return "did not fire"
-    back = "never restarted" if kill["back_after_s"] is None else f"restarted after {kill['back_after_s']:.1f} s"
-    return f"at {kill['after_s']:>4.1f} s, {kill['requests_under_way']:>2} requests open, {back}"
+def _fault(fault: Mapping[str, Any]) -> str:
+    if not fault["fired"]:
+        return f"did not fire: {fault['saw']}"
+    lasted = f" for {fault['lasted_s']:.1f} s" if fault["lasted_s"] else ""
+    back = "not seen again" if fault["back_after_s"] is None else f"working again {fault['back_after_s']:.1f} s later"
+    return f"at {fault['after_s']:>4.1f} s{lasted}, {fault['requests_under_way']:>2} requests open, {back}"
 
 
 def show(report: Report, console: Console, folder: Path) -> None:
@@ -137,8 +137,13 @@ def show(report: Report, console: Console, folder: Path) -> None:
     evidence = (
         ("the evidence of this run", f"{folder}/ (report.md, report.json, history.jsonl, provider.sqlite, logs)"),
     )
-    again = (("this plan again", f"make demo ARGS='--payments {report.result.payments} --seed {report.result.seed}'"),)
+    again = (("this run again", repeat(report.result)), ("judge it again", f"paidonce chaos check {folder}"))
     console.print(_table([*evidence, *again, *NEXT]))
+
+
+def repeat(result: Result) -> str:
+    """Return the command that makes the same run again."""
+    return f"paidonce chaos run {result.plan} --payments {result.payments} --seed {result.seed}"
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -162,7 +167,7 @@ def _show_verdict(report: Report, console: Console) -> None:
 
 
 MEANING: Mapping[Verdict, str] = {
-    "valid": "every promise was kept, under every kill.",
+    "valid": "every promise was kept, under every fault.",
     "invalid": "a promise was broken; this is the smallest evidence for each:",
     "unknown": "nothing broke, but the run does not prove enough:",
 }
@@ -179,6 +184,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "verdict": report.verdict,
         "reasons": list(report.reasons),
+        "plan": report.result.plan,
         "seed": report.result.seed,
         **report.figures,
         "stuck": dict(report.result.drained.stuck),

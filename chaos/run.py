@@ -1,7 +1,4 @@
-"""How does a run go? Load, kills, drain, and then every witness is asked. The stack is the caller's.
-
-The demo and the integration test of the kills share it.
-"""
+"""How does a run go? Load, faults, drain, and then every witness is asked. The stack is the caller's."""
 
 import subprocess
 import sys
@@ -9,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -19,15 +16,14 @@ from typing import Any, Protocol
 import orjson
 
 from paidonce.app.auth.policy import ADMIN
-from paidonce.chaos import faults, merchant, tables, witnesses, workload
-from paidonce.chaos.drain import DRAIN_WITHIN_S, Drained, drain
-from paidonce.chaos.facts import Facts, Fault
+from paidonce.chaos import merchant, tables, witnesses, workload
+from paidonce.chaos.drain import drain
+from paidonce.chaos.facts import Facts, Fault, Result
 from paidonce.chaos.history import operations
-from paidonce.chaos.plan import TENANTS
+from paidonce.chaos.intents import METHODS, TENANTS
+from paidonce.chaos.plan import Plan
 from paidonce.devstack.stack import Stack
 
-#: Payments a second: several in each part of the pipeline at any moment, and still room for restarts on two cores.
-PACE = 20.0
 #: How the provider behaves in a run: it takes its time, and tells us everything twice and late. pm_slow stays below
 #: the time limit of a call (devstack/pace.py), pm_timeout and pm_late are above it.
 PROVIDER: Mapping[str, Any] = {
@@ -37,8 +33,6 @@ PROVIDER: Mapping[str, Any] = {
     "simulator_webhook_copies": 2,
     "simulator_webhook_delay_s": 0.5,
 }
-#: Seconds of load at least: ten kills, and time for each successor to be hit too.
-LOAD_S_LEAST = 12.0
 #: Seconds after the last payment was due within which the clients must be through, and then the stack must have got
 #: over the last fault: only a slow machine needs them.
 CLIENTS_WITHIN_S = 120.0
@@ -47,42 +41,26 @@ CLIENTS_WITHIN_S = 120.0
 class Watcher(Protocol):
     """Who is told how the run goes, from several threads."""
 
+    def says(self, what: str) -> None:
+        """In a few words, what is done now."""
+
     def paid(self) -> None:
         """A client is through with its payment."""
 
     def struck(self, fault: Fault) -> None:
-        """A planned kill fired, or did not."""
+        """A planned fault fired, or did not."""
 
     def draining(self, stuck: Mapping[str, int]) -> None:
         """The load is over; this is not finished yet."""
 
 
-#: What is done while the load runs: to which stack, for how many seconds, since when on the monotonic clock, and who
-#: is told of each fault. Returns every fault that was planned, in order, once the stack has got over it.
-Strikes = Callable[[Stack, float, float, Callable[[Fault], None]], list[Fault]]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run left behind."""
-
-    seed: int
-    payments: int
-    #: seconds from the first payment to the last client that was through
-    load_s: float
-    #: payments that the clients were through with when the load ended
-    through: int
-    drained: Drained
-    facts: Facts
+#: Makes the faults while the load runs: on which stack, for how many seconds, since when on the monotonic clock, and
+#: who is told of each. Returns every fault that was planned, in order, once the stack has got over it.
+MakeFaults = Callable[[Stack, float, float, Callable[[Fault], None]], list[Fault]]
 
 
 class WorkloadError(Exception):
     """The workload did not begin or end as it should: the message is what it said last."""
-
-
-def fresh_stack() -> Stack:
-    """Return the stack that a run is made against, not started yet: two replicas of the API."""
-    return Stack(replicas=2, overrides=PROVIDER)
 
 
 def execute(
@@ -90,53 +68,53 @@ def execute(
     folder: Path,
     watcher: Watcher,
     *,
+    plan: Plan,
     seed: int,
-    payments: int,
-    strikes: Strikes | None = None,
-    load_s: float = LOAD_S_LEAST,
-    drain_s: float = DRAIN_WITHIN_S,
+    make_faults: MakeFaults,
+    apis: Sequence[str] = (),
 ) -> Result:
-    """Run the load with its faults against `stack`, drain, and ask the witnesses; the evidence goes to `folder`.
+    """Run the plan's load with its faults against `stack`, drain, and ask the witnesses.
 
-    The faults are `strikes`, by default the kills that the seed draws; the load takes `load_s` seconds at least,
-    and what is not final `drain_s` seconds after it is stuck.
+    The clients send to `apis`, by default the stack's own replicas. The evidence goes to `folder`. The load takes at
+    least the plan's seconds, and what is not final in the time that the plan gives for the drain is stuck.
 
     Raises:
         WorkloadError: the clients could not work at all.
     """
-    planned_s = max(load_s, payments / PACE)
+    load = plan.load
     secrets = {tenant: _secret(seed, tenant) for tenant in TENANTS}
     with _merchants(folder, secrets) as address:
         config = workload.Config(
             seed=seed,
-            payments=payments,
-            load_s=planned_s,
-            apis=tuple(stack.addresses.apis),
+            payments=load.payments,
+            load_s=max(load.seconds, load.payments / load.pace),
+            methods=load.methods or METHODS,
+            apis=tuple(apis or stack.addresses.apis),
             history=str(folder / "history.jsonl"),
             tokens={tenant: stack.token(tenant=tenant, roles=[ADMIN]) for tenant in TENANTS},
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
         )
-        load_s, through, fired = _load(stack, folder, config, watcher, strikes or _kills(seed))
-        drained = drain(stack.addresses.dsn, watcher.draining, within_s=drain_s)
+        load_s, through, fired = _load(stack, folder, config, watcher, make_faults)
+        drained = drain(stack.addresses.dsn, watcher.draining, within_s=load.drain_s)
         facts = _ask(stack, folder, fired)
-    return Result(seed, payments, load_s, through, drained, facts)
-
-
-def _kills(seed: int) -> Strikes:
-    """Return the kills of our own processes that the seed draws."""
-
-    def kill(stack: Stack, load_s: float, began: float, told: Callable[[Fault], None]) -> list[Fault]:
-        return faults.strike(stack, faults.strikes(seed, load_s), began, told)
-
-    return kill
+    return Result(
+        plan=plan.name,
+        seed=seed,
+        payments=load.payments,
+        load_s=load_s,
+        through=through,
+        drain_within_s=load.drain_s,
+        drained=drained,
+        facts=facts,
+    )
 
 
 def _load(
-    stack: Stack, folder: Path, config: workload.Config, watcher: Watcher, strikes: Strikes
+    stack: Stack, folder: Path, config: workload.Config, watcher: Watcher, make_faults: MakeFaults
 ) -> tuple[float, int, Sequence[Fault]]:
-    """Run the workload to its end and strike meanwhile.
+    """Run the workload to its end and make the faults meanwhile.
 
-    Returns its seconds, the payments that the clients were through with, and what became of the strikes.
+    Returns its seconds, the payments that the clients were through with, and what became of the faults.
     """
     through, fired = 0, Future[list[Fault]]()
     with _child("workload", folder, config) as process:
@@ -145,13 +123,13 @@ def _load(
             raise WorkloadError(_last_words(folder, "workload"))
         began = monotonic()
 
-        def strike() -> None:
+        def strike_meanwhile() -> None:
             try:
-                fired.set_result(strikes(stack, config.load_s, began, watcher.struck))
+                fired.set_result(make_faults(stack, config.load_s, began, watcher.struck))
             except Exception as error:  # noqa: BLE001  it is raised again where the result is wanted
                 fired.set_exception(error)
 
-        Thread(target=strike, daemon=True).start()
+        Thread(target=strike_meanwhile, daemon=True).start()
         watchdog = Thread(target=_bound, args=[process, config.load_s + CLIENTS_WITHIN_S], daemon=True)
         watchdog.start()
         for _line in process.stdout:
@@ -226,6 +204,9 @@ def nobody() -> Watcher:
 
 
 class _Nobody:
+    def says(self, what: str) -> None:
+        """Not told."""
+
     def paid(self) -> None:
         """Not told."""
 

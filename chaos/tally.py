@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from paidonce.chaos.checkers.money import RECEIVABLE
-from paidonce.chaos.facts import Facts, Fault
+from paidonce.chaos.facts import Facts, Fault, Result
 from paidonce.chaos.history import Operation
-from paidonce.chaos.run import Result
 
 
 def tally(result: Result) -> dict[str, Any]:
@@ -32,9 +31,9 @@ def _tried(result: Result) -> dict[str, Any]:
         "mismatches": sum(op.kind == "mismatch" for op in operations),
         "cancels": _subjects(operations, "cancel"),
         "refunds": _subjects(operations, "refund"),
-        "kills": [_kill(fault, facts) for fault in facts.faults],
-        "killed": len(fired),
-        "restarted": sum(fault.back_after_s is not None for fault in fired),
+        "faults": [_fault(fault, facts) for fault in facts.faults],
+        "fired": _counted(fault.kind for fault in fired),
+        "got_over": sum(fault.back_after_s is not None for fault in fired),
     }
 
 
@@ -80,15 +79,17 @@ def _at_once(operations: Iterable[Operation]) -> Iterable[int]:
         yield most
 
 
-def _kill(fault: Fault, facts: Facts) -> dict[str, Any]:
+def _fault(fault: Fault, facts: Facts) -> dict[str, Any]:
     """Tell when it fired, in seconds after the first payment, and how much was under way."""
+    named = {"number": fault.number, "kind": fault.kind, "target": fault.target, "saw": fault.saw}
     if fault.fired_at is None:
-        return {"target": fault.target, "fired": False}
+        return {**named, "fired": False}
     first = min((op.began for op in facts.operations if op.kind == "create"), default=fault.fired_at)
     return {
-        "target": fault.target,
+        **named,
         "fired": True,
         "after_s": round(fault.fired_at - first, 2),
+        "lasted_s": None if fault.healed_at is None else round(fault.healed_at - fault.fired_at, 2),
         "back_after_s": None if fault.back_after_s is None else round(fault.back_after_s, 2),
         "requests_under_way": sum(op.began <= fault.fired_at < (op.ended or 0.0) for op in facts.operations),
     }

@@ -18,7 +18,7 @@ import orjson
 from paidonce.chaos.checkers.answers import FINAL
 from paidonce.chaos.client import ATTEMPT_S, Client, Request
 from paidonce.chaos.history import Recorder
-from paidonce.chaos.plan import Intent, plan
+from paidonce.chaos.intents import Intent, intents
 
 #: Seconds that a client waits for its payment to become final before it leaves that to the drain.
 FINAL_WITHIN_S = 30.0
@@ -38,6 +38,8 @@ class Config:
     payments: int
     #: seconds over which the payments are spread
     load_s: float
+    #: what the provider does with a payment -> its weight
+    methods: Mapping[str, int]
     apis: tuple[str, ...]
     history: str
     #: tenant -> bearer token
@@ -55,11 +57,11 @@ async def run(config: Config) -> None:
             client = Client(http, config.apis, config.tokens, recorder)
             for tenant, (url, secret) in config.endpoints.items():
                 await _register(client, tenant, url, secret)
-            intents = plan(config.seed, config.payments, config.load_s)
+            wanted = intents(config.seed, config.payments, config.load_s, config.methods)
             _say("begin")
             began, free = monotonic(), asyncio.Semaphore(CUSTOMERS_MAX)
             async with asyncio.TaskGroup() as tasks:
-                for intent in intents:
+                for intent in wanted:
                     tasks.create_task(_customer(client, intent, began, free))
 
 

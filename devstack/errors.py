@@ -8,11 +8,11 @@ class StackError(PaidonceError):
 
 
 class JarsUnobtainableError(StackError):
-    """What comes by Maven coordinates (Apache Kafka, Debezium Server) could not be fetched."""
+    """What comes by Maven coordinates (Apache Kafka, Debezium Server, Keycloak) could not be fetched."""
 
 
 class PackagesUnobtainableError(StackError):
-    """What comes from Debian's packages (NGINX) could not be fetched."""
+    """What comes from Debian's packages (NGINX) or from a wheel of its own (Envoy) could not be fetched."""
 
 
 class TooLateError(StackError):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paidonce.devstack.issuer.logins import PER_MINUTE
 from paidonce.devstack.ports import LOOPBACK, free_port
 
 CONSUMERS = ("charges", "ledger", "notifications")
@@ -54,12 +55,13 @@ def outsiders(ports: Ports, folder: Path, api_url: str) -> list[Member]:
     return [Member("provider", ["provider"], ports.provider_url + "/healthz", provider)]
 
 
-def issuer(ports: Ports, folder: Path, dsn: str) -> Member:
+def issuer(ports: Ports, folder: Path, dsn: str, *, logins_per_minute: int = PER_MINUTE) -> Member:
     """Return the issuer, with its keys in `folder`; it needs the server at `dsn` for logins, and none of our schema."""
     told = {
         "PAIDONCE_ISSUER_PORT": str(ports.issuer),
         "PAIDONCE_ISSUER_FOLDER": str(issuer_folder(folder)),
         "PAIDONCE_ISSUER_DSN": dsn,
+        "PAIDONCE_ISSUER_LOGINS_PER_MINUTE": str(logins_per_minute),
     }
     return Member("issuer", ["issuer"], ports.issuer_url + "/healthz", told)
 

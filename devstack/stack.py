@@ -11,8 +11,12 @@ from pydantic import SecretStr
 from paidonce.app.db import engine
 from paidonce.app.settings import Settings
 from paidonce.devstack.detour import Detour, straight, url
+from paidonce.devstack.issuer.clients import NATIVE
+from paidonce.devstack.issuer.logins import PER_MINUTE
+from paidonce.devstack.issuer.people import first_person
 from paidonce.devstack.members import Ports, insiders, issuer, journal, outsiders
 from paidonce.devstack.pace import PACE, environment, new_secret
+from paidonce.devstack.person_login import Door, log_in
 from paidonce.devstack.ports import free_port
 from paidonce.devstack.processes import Process
 from paidonce.devstack.runs import Run
@@ -47,7 +51,7 @@ class Stack:
     (PostgreSQL with a synchronous one). `overrides` are settings of the children by field name, over
     those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours
     otherwise than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the
-    servers by other addresses.
+    servers by other addresses. `logins_per_minute` is the issuer's bound for one name.
 
     Raises:
         StackError: something did not start; says what was waited for.
@@ -61,13 +65,14 @@ class Stack:
         brokers: int = 1,
         standby: bool = False,
         overrides: Mapping[str, Any] | None = None,
+        logins_per_minute: int = PER_MINUTE,
         launch: Launch = plainly,
         detour: Detour = straight,
         report: Report = lambda _words: None,
     ) -> None:
         self._replicas, self._launch, self._report, self._detour = replicas, launch, report, detour
         self._durable, self._brokers, self._standby = durable, brokers, standby
-        self._overrides = dict(overrides or {})
+        self._overrides, self._logins_per_minute = dict(overrides or {}), logins_per_minute
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -152,6 +157,12 @@ class Stack:
         """Return an access token of the stack's issuer: all scopes unless some are named; `ttl` in seconds."""
         return fetch_token(self._ports.issuer_url, tenant=tenant, sub=sub, scopes=scopes, roles=roles, ttl=ttl)
 
+    def person_token(self, *, tenant: str = "acme") -> str:
+        """Return the access token that the tenant's development person gets by logging in."""
+        url = self._ports.issuer_url
+        door = Door(f"{url}/authorize", f"{url}/token", NATIVE, url)
+        return str(log_in(door, *first_person(tenant))["access_token"])
+
     def _start(self, started: ExitStack) -> None:
         given = Settings()
         self._ports = Ports([free_port() for _ in range(self._replicas)])
@@ -176,7 +187,10 @@ class Stack:
         own |= self._of_servers(self._servers)
         self._settings = Settings(**own)
         # Before the schema, so that it answers when the API asks for its keys.
-        self._supervisor.start([issuer(self._ports, self.run.folder, self._servers.postgres.dsn)], environment(own))
+        vouching = issuer(
+            self._ports, self.run.folder, self._servers.postgres.dsn, logins_per_minute=self._logins_per_minute
+        )
+        self._supervisor.start([vouching], environment(own))
         self._migrate()
         self._supervisor.start(insiders(self._ports), environment(own))
         self.wait_ready()

@@ -6,7 +6,7 @@ Both generators write from this plan, so that NGINX, Envoy and the API cannot di
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from paidonce.app.auth import policy
+from paidonce.app.auth import policy, vouched
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.issuers import TrustedIssuer
 from paidonce.app.settings import Settings
@@ -71,7 +71,8 @@ class Plan:
     def identity_headers(self) -> tuple[str, ...]:
         """Every header that names a caller to any service: none of them may come from outside."""
         named = {name for planned in self.services for name in planned.service.claim_headers}
-        return tuple(sorted({"X-User-Id", "X-Scopes", "X-Tenant", "X-Roles"} | named, key=str.lower))
+        believed = {vouched.SUB, vouched.TENANT, vouched.SCOPES, vouched.ROLES, vouched.REFUND_LIMIT}
+        return tuple(sorted(believed | named, key=str.lower))
 
 
 def plan(route_file: RouteFile, settings: Settings) -> Plan:

@@ -13,6 +13,7 @@ from paidonce.app.errors import (
     MissingTokenError,
     NotFoundError,
     Problem,
+    RateLimitedError,
     UnavailableError,
 )
 
@@ -21,12 +22,6 @@ class MethodNotAllowedError(Problem):
     """This resource does not know the method."""
 
     status, code = 405, "method-not-allowed"
-
-
-class RateLimitedError(Problem):
-    """There were too many requests: ask again after the seconds in Retry-After."""
-
-    status, code, retry_after = 429, "rate-limited", 1
 
 
 class BadGatewayError(Problem):

@@ -5,12 +5,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from paidonce.app.settings import Settings
+from paidonce.gateway.envoy.render import render as render_envoy
 from paidonce.gateway.nginx.render import render as render_nginx
 from paidonce.gateway.plan import Plan, plan
 from paidonce.gateway.route_file import RouteFile, read
 
 #: kind of gateway -> what writes its configuration into a folder
-KINDS: Mapping[str, Callable[[Plan, Path], None]] = {"nginx": render_nginx}
+KINDS: Mapping[str, Callable[[Plan, Path], None]] = {"nginx": render_nginx, "envoy": render_envoy}
 
 
 def render(kind: str, routes: Path | None, folder: Path, settings: Settings) -> None:

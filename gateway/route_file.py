@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.issuers import TrustedIssuer
 
-#: A claim that may travel on as a header: who, for whom, with which rights. Nothing personal can be named here.
-Claim = Literal["sub", "tenant", "scope", "roles"]
+#: A claim that may travel on as a header: who, for whom, with which rights and how much; nothing personal.
+Claim = Literal["sub", "tenant", "scope", "roles", "refund_limit"]
 #: Headers that a claim must not be put into, since a service or the gateway gives them another meaning.
 _TAKEN = frozenset({"authorization", "cookie", "host", "connection", "content-length", "idempotency-key", "if-match"})
 _UPSTREAM = re.compile(r"https?://[^/?#@]+")
@@ -146,6 +146,9 @@ class Service(_Part):
     #: whether the service gets the token itself: without it, it must trust the headers below
     pass_token: bool = True
     claim_headers: dict[HeaderName, Claim] = {}
+    #: whether a POST with an Idempotency-Key that got no answer is sent again: for a service that answers a key once
+    #: (docs/design.md, "Idempotent HTTP"), as Paidonce does; Envoy only, NGINX sends no POST twice
+    repeat_keyed: bool = False
     #: by default the API's own (PAIDONCE_API_BODY_BYTES_MAX)
     body_bytes_max: int | None = Field(None, ge=0)
     #: seconds until a service that says nothing is given up: longer than the API's own waits

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paidonce import cli_brake, cli_consumers, cli_dead_letters, cli_gateway, cli_issuer, cli_outbox
+from paidonce import cli_brake, cli_chaos, cli_consumers, cli_dead_letters, cli_gateway, cli_issuer, cli_outbox
 
 if TYPE_CHECKING:
     from paidonce.app.settings import Settings
@@ -24,6 +24,7 @@ app.add_typer(cli_brake.app, name="brake")
 app.add_typer(cli_consumers.app, name="consumers")
 app.add_typer(cli_issuer.app, name="issuer")
 app.add_typer(cli_gateway.app, name="gateway")
+app.add_typer(cli_chaos.app, name="chaos")
 
 #: The environment variables of each class of settings.
 PREFIXES = {"Settings": "PAIDONCE_", "IssuerSettings": "PAIDONCE_ISSUER_", "Options": "PAIDONCE_SIMULATOR_"}
@@ -164,7 +165,10 @@ def bench(
         bool, typer.Option("--with-debezium", help="Measure Debezium Server too; fetched from Maven, once.")
     ] = False,
 ) -> None:
-    """Measure, each figure beside its peer in the same run: api, relay, backlog, latency, inbox, e2e, token."""
+    """Measure, each figure beside its peer in the same run.
+
+    There are api, relay, backlog, latency, inbox, e2e, token, gateway and outage.
+    """
     from paidonce.bench import run  # noqa: PLC0415
 
     run(names or [], json_file, with_debezium=with_debezium, as_markdown=markdown)

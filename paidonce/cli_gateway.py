@@ -1,4 +1,4 @@
-"""How does a gateway get its configuration? `paidonce gateway render nginx`."""
+"""How does a gateway get its configuration? `paidonce gateway render nginx`, or `envoy`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ class Kind(StrEnum):
     """The gateways that there are."""
 
     nginx = "nginx"
+    envoy = "envoy"
 
 
 @app.callback()
@@ -33,4 +34,8 @@ def render(
     from paidonce.gateway.render import render as write  # noqa: PLC0415
 
     write(kind.value, routes, out, settings())
-    typer.echo(f"wrote {out}: start it with nginx -p {out.absolute()} -c nginx.conf")
+    started = {
+        Kind.nginx: f"nginx -p {out.absolute()} -c nginx.conf",
+        Kind.envoy: f"envoy -c {out.absolute()}/envoy.json",
+    }
+    typer.echo(f"wrote {out}: start it with {started[kind]}")

@@ -14,6 +14,7 @@ LAYERS: list[set[str]] = [
     {"paidonce.cli", "paidonce.__main__"},
     {
         "paidonce.cli_brake",
+        "paidonce.cli_chaos",
         "paidonce.cli_consumers",
         "paidonce.cli_dead_letters",
         "paidonce.cli_issuer",

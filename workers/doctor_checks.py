@@ -3,9 +3,12 @@
 A check returns what it found, in a few words, or raises `WrongError`, which names the setting.
 """
 
+import asyncio
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -13,8 +16,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from paidonce.app import db, installation
+from paidonce.app.auth.introspection_call import IntrospectionCall, IntrospectionFailedError
 from paidonce.app.errors import ConfigurationError, PaidonceError
-from paidonce.app.issuers import TrustedIssuer
+from paidonce.app.issuers import OpaqueTokens, TrustedIssuer
 from paidonce.app.messaging import partitions
 from paidonce.app.settings import Settings
 from paidonce.app.webhooks.signing import check_secret
@@ -184,6 +188,35 @@ def _keys_of(issuer: TrustedIssuer) -> int:
     return len(keys)
 
 
+def introspection(settings: Settings) -> str:
+    """Every issuer that is asked about opaque tokens knows us, and says no to one that nobody has."""
+    found = [f"{one.issuer} answers" for one in settings.trusted_issuers() if one.opaque and _says_no(one, one.opaque)]
+    return ", ".join(found) or "no issuer is asked about opaque tokens"
+
+
+def _says_no(issuer: TrustedIssuer, opaque: OpaqueTokens) -> bool:
+    try:
+        said = asyncio.run(_asked(issuer, opaque))
+    except IntrospectionFailedError as error:
+        raise WrongError(
+            f"{issuer.issuer} cannot be asked about opaque tokens ({error}): mend `opaque` of this issuer in "
+            "PAIDONCE_ISSUERS, or look there"
+        ) from error
+    if said is not None:
+        raise WrongError(
+            f"{issuer.issuer} calls a token active that nobody has: `url` of `opaque` in PAIDONCE_ISSUERS names "
+            "something else than its introspection endpoint"
+        )
+    return True
+
+
+async def _asked(issuer: TrustedIssuer, opaque: OpaqueTokens) -> Mapping[str, Any] | None:
+    # As the API asks: the machine's trust store, no proxy, no redirects.
+    context = ssl.create_default_context()
+    async with httpx.AsyncClient(verify=context, follow_redirects=False, trust_env=False, timeout=ANSWER_S) as client:
+        return await IntrospectionCall(issuer, opaque, client).ask(opaque.prefix + "paidonce-doctor")
+
+
 def provider(settings: Settings) -> str:
     """The provider answers a look-up of nothing."""
     url = settings.provider_url.rstrip("/") + "/v1/charges?reference=paidonce-doctor"
@@ -209,6 +242,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "Kafka": kafka,
     "Valkey": valkey,
     "issuer": issuer,
+    "introspection": introspection,
     "provider": provider,
 }
 

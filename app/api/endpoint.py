@@ -21,6 +21,7 @@ from paidonce.app.api.schemas import Query, parameter_error
 from paidonce.app.api.services import Services
 from paidonce.app.auth import policy
 from paidonce.app.auth.principal import Principal
+from paidonce.app.auth.vouched import PROOF
 from paidonce.app.errors import NotFoundError
 
 
@@ -81,9 +82,7 @@ class Endpoint(APIRoute):
 
     async def _verify(self, call: Call) -> Principal:
         services: Services = call.services
-        principal = await services.verifier.verify(
-            [value for name, value in call.scope["headers"] if name == b"authorization"]
-        )
+        principal = await _caller(services, call.scope)
         call.trace.tenant = principal.tenant
         if self.operation.limited:
             quota = await services.rate_limit.spend(principal)
@@ -91,6 +90,12 @@ class Endpoint(APIRoute):
             if quota.problem is not None:
                 raise quota.problem
         return principal
+
+
+async def _caller(services: Services, scope: Scope) -> Principal:
+    if services.vouched is not None:
+        return services.vouched.principal(scope["headers"], proven=scope.get(PROOF, False))
+    return await services.verifier.verify([value for name, value in scope["headers"] if name == b"authorization"])
 
 
 def mount(app: FastAPI, operations: Sequence[Operation]) -> None:

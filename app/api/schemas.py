@@ -217,7 +217,8 @@ class Me(BaseModel):
     tenant: str
     scopes: list[str]
     roles: list[str]
-    expires_at: datetime
+    #: null where a gateway vouches for you, and the API does not see the token
+    expires_at: datetime | None
 
 
 class Health(BaseModel):

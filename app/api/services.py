@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from paidonce.app.auth.rate_limit import RateLimit
 from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
+from paidonce.app.auth.vouched import Vouched
 from paidonce.app.carts.store import Carts
 from paidonce.app.clock import Clock
 from paidonce.app.messaging.hint import Hinter
@@ -23,6 +24,8 @@ class Services:
     engine: AsyncEngine
     trust: Trust
     verifier: Verifier
+    #: None: the API verifies every token itself
+    vouched: Vouched | None
     rate_limit: RateLimit
     payments: Payments
     carts: Carts

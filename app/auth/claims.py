@@ -4,7 +4,7 @@ The rules are those of RFC 9068, section 4, with no claim read leniently: a numb
 a list is a list (docs/design.md, "Who may call").
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,8 +38,8 @@ def principal_of(payload: Mapping[str, Any], issuer: TrustedIssuer, now: float, 
     expires = _check_times(payload, skew_s, now)
     client_id = payload.get("client_id", payload.get("azp"))
     return Principal(
-        sub=_text(payload, "sub", SUB_CHARS_MAX),
-        tenant=_tenant(payload, issuer),
+        sub=short_text(_at(payload, "sub", None), "sub", SUB_CHARS_MAX),
+        tenant=tenant_text(_at(payload, issuer.tenant_claim, None), issuer.tenant_claim, issuer.tenants),
         scopes=_scopes(payload.get("scope", "")),
         roles=_roles(_at(payload, issuer.roles_claim, [])),
         expires_at=datetime.fromtimestamp(expires, UTC),
@@ -92,20 +92,21 @@ def _at(payload: Mapping[str, Any], claim: str, missing: object) -> object:
     return found
 
 
-def _text(payload: Mapping[str, Any], name: str, chars_max: int) -> str:
-    value = _at(payload, name, None)
+def short_text(value: object, name: str, chars_max: int) -> str:
+    """Return the value; raises InvalidTokenError unless it is printable text of at most that length."""
     # isprintable also refuses NUL and lone surrogates, which the database would.
     if not isinstance(value, str) or not 0 < len(value) <= chars_max or not value.isprintable() or value.isspace():
         raise InvalidTokenError(f"{name}: not a short text")
     return value
 
 
-def _tenant(payload: Mapping[str, Any], issuer: TrustedIssuer) -> str:
-    tenant = _text(payload, issuer.tenant_claim, TENANT_CHARS_MAX)
+def tenant_text(value: object, name: str, tenants: Container[str] | None) -> str:
+    """Return the tenant; raises InvalidTokenError unless it can be one, and is among `tenants` (None: any may be)."""
+    tenant = short_text(value, name, TENANT_CHARS_MAX)
     if not tenant.isascii() or " " in tenant:
-        raise InvalidTokenError(f"{issuer.tenant_claim}: not visible ASCII")
-    if issuer.tenants is not None and tenant not in issuer.tenants:
-        raise InvalidTokenError(f"{issuer.tenant_claim}: not one that this issuer may speak for")
+        raise InvalidTokenError(f"{name}: not visible ASCII")
+    if tenants is not None and tenant not in tenants:
+        raise InvalidTokenError(f"{name}: not one that this issuer may speak for")
     return tenant
 
 

@@ -153,6 +153,7 @@ class Introspection:
         if answer.principal is None:
             self._no.put(digest, answer, asked_at + REFUSED_S)
             return
+        assert answer.principal.expires_at is not None  # principal_of asks for one
         left_s = (answer.principal.expires_at - self._clock.now()).total_seconds()
         until = min(asked_at + self._settings.introspection_cache_s, self._clock.monotonic() + left_s)
         self._yes.put(digest, answer, until)

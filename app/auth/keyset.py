@@ -105,9 +105,12 @@ class KeySet:
             raise KeySetUnavailableError
         self._waiting += 1
         try:
-            if self._fetching is None and not self._failures:
-                await asyncio.sleep(self._asked_at + self._settings.jwks_cooldown_s - self._clock.monotonic())
-            if self._fetching is None and self._may_ask():
+            last = self._asked_at
+            cooled = self._fetching is None and not self._failures
+            if cooled:
+                await asyncio.sleep(last + self._settings.jwks_cooldown_s - self._clock.monotonic())
+            # A timer may ring a millisecond early (uvloop's do): who has slept does not ask the clock again.
+            if self._fetching is None and (self._may_ask() or (cooled and self._asked_at == last)):
                 self._start_fetch()
             await self._joined()
         finally:

@@ -13,8 +13,8 @@ class Principal:
     tenant: str
     scopes: frozenset[str]
     roles: frozenset[str]
-    #: aware, in UTC; the token's `exp`
-    expires_at: datetime
+    #: aware, in UTC; the token's `exp`, None where a gateway vouches and we do not see the token
+    expires_at: datetime | None
     #: the OAuth client that the token was issued to, where the issuer says so
     client_id: str | None = None
     #: minor units that the refunds of one payment may add up to; None: the issuer says nothing of it

@@ -78,6 +78,7 @@ class Verifier:
         principal, keys = self._verified.get(digest, (None, None))
         if principal is None or keys is None:
             return None
+        assert principal.expires_at is not None  # every token has one
         if self._clock.now() >= principal.expires_at or not keys.usable():
             del self._verified[digest]
             return None

@@ -66,17 +66,18 @@ def verdict(findings: Sequence[Finding], facts: Facts) -> tuple[Verdict, list[st
 
 
 def _doubts(facts: Facts) -> list[str]:
-    """A kill counts only when it hit, and in the middle of the load."""
+    """A fault counts only when it fired, in the middle of the load, and was got over."""
     sent = [op.began for op in facts.operations if op.kind == "create"]
     first, last = min(sent, default=0.0), max(sent, default=0.0)
-    doubts = [] if facts.faults else ["no fault was planned"]
+    doubts = []
     for fault in facts.faults:
+        named = f"fault {fault.number}, {fault.kind} {fault.target},"
         if fault.fired_at is None:
-            doubts.append(f"the kill of {fault.target} did not fire")
+            doubts.append(f"{named} did not fire: {fault.saw}")
         elif not first < fault.fired_at < last:
-            doubts.append(f"{fault.target} was killed while no payments were sent")
+            doubts.append(f"{named} fired while no payments were sent")
         elif fault.back_after_s is None:
-            doubts.append(f"nobody started {fault.target} again")
+            doubts.append(f"after {named} it was not seen to work again")
     return doubts
 
 

@@ -1,1 +1,14 @@
-"""What is done to the stack, one fault at a time, and undone (docs/design.md, "The fault rig")."""
+"""Which kinds of fault are there? A plan names them by these words."""
+
+from paidonce.chaos.arena import Nemesis
+from paidonce.chaos.nemeses import network, postgres, processes
+
+KINDS: dict[str, Nemesis] = {
+    "kill": processes.kill,
+    "freeze": processes.freeze,
+    "storm": processes.storm,
+    "away": processes.away,
+    "crash-postgres": postgres.crash,
+    "cut-backends": postgres.cut_backends,
+    **{kind.replace("_", "-"): network.nemesis(kind) for kind in network.KINDS},
+}

@@ -20,13 +20,15 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from paidonce.chaos.arena import Arena, DidNotFireError, Nemesis
 from paidonce.chaos.proxy.client import FIRES_WITHIN_S, NotFiredError, Proxies
 from paidonce.chaos.proxy.faults import Fault, Firing, Trigger
 from paidonce.chaos.proxy.protocols import ANY
+from paidonce.chaos.schedule import Planned as ScheduledFault
 from paidonce.devstack.errors import TooLateError
 from paidonce.devstack.waiting import until
 
@@ -122,6 +124,23 @@ def network(kind: str, proxies: Proxies, target: str, args: Args, *, within_s: f
     finally:
         for _, number in armed:
             proxies.heal(number)
+
+
+def nemesis(kind: str) -> Nemesis:
+    """Return the kind as a plan's faults are carried out."""
+
+    @contextmanager
+    def strike(arena: Arena, planned: ScheduledFault) -> Iterator[str]:
+        if arena.proxies is None:
+            raise DidNotFireError("the stack is not led through the proxy")
+        with ExitStack() as healing:
+            try:
+                saw = healing.enter_context(network(kind, arena.proxies, planned.target, planned.args))
+            except NotFiredError as error:
+                raise DidNotFireError(str(error)) from error
+            yield saw
+
+    return strike
 
 
 def told(firing: Firing) -> str:

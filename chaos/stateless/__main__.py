@@ -34,6 +34,9 @@ KILL_EVERY = 40
 #: Seconds for a replica to start again: 2 on a quiet machine.
 START_S = 60.0
 
+#: One person logs in for all customers, and from one address: more than they come to.
+LOGINS_PER_MINUTE = 10_000
+
 Converse = Callable[[Caller], Awaitable[object]]
 #: Ends the replica of that number, and returns once it is up again.
 Kill = Callable[[int], None]
@@ -133,10 +136,10 @@ def kills_of(stack: Stack) -> Kill:
 
 
 def conversation_with(stack: Stack) -> Converse:
-    """Return the conversation with the API of a stack, in which everybody logs in for a token of their own."""
+    """Return the conversation with the API of a stack, in which a person logs in each time: password, code, PKCE."""
 
     async def converse(caller: Caller) -> object:
-        return await conversation.converse(caller, lambda: asyncio.to_thread(stack.token))
+        return await conversation.converse(caller, lambda: asyncio.to_thread(stack.person_token))
 
     return converse
 
@@ -149,7 +152,7 @@ def main() -> int:
         trials["in memory, any server"] = _tried(console, urls, remembering.converse)
         trials["in memory, sticky"] = _tried(console, urls, remembering.converse, kill=kill, sticky=True)
     console.print(f"starting {REPLICAS} replicas of the API, and what is behind them")
-    with Stack(replicas=REPLICAS) as stack:
+    with Stack(replicas=REPLICAS, logins_per_minute=LOGINS_PER_MINUTE) as stack:
         trials[OURS] = _tried(console, stack.addresses.apis, conversation_with(stack), kill=kills_of(stack))
     console.print(_table(trials))
     for name, result in trials.items():

@@ -10,7 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from paidonce.chaos.stateless.caller import Caller, UnexpectedError
+from paidonce.devstack.issuer.people import first_person
 
+PERSON, _ = first_person("acme")
 ITEMS = [
     {"name": "A book", "unit_amount": 950, "quantity": 2},
     {"name": "A pen", "unit_amount": 99, "quantity": 1},
@@ -23,14 +25,14 @@ LOOK_S = 0.1
 
 
 async def converse(caller: Caller, login: Callable[[], Awaitable[str]]) -> str:
-    """Hold one conversation with the API and return the payment's id; `login` gives an access token.
+    """Hold one conversation with the API and return the payment's id; `login` gives that person's access token.
 
     Raises:
         UnexpectedError: an answer was not the one that the sentences before it lead to.
     """
     caller.headers["Authorization"] = f"Bearer {await login()}"
     me = (await caller.ask("GET", "/v1/me", {200})).json()
-    _must(me["tenant"] == "acme", f"the token is acme's, and /v1/me says {me}")
+    _must((me["sub"], me["tenant"]) == (PERSON, "acme"), f"{PERSON} of acme has logged in, and /v1/me says {me}")
     payment = await _paid(caller)
     path = f"/v1/payments/{payment['id']}"
     await _until(caller, path, "status", "captured")

@@ -10,26 +10,10 @@ from urllib.parse import urlsplit
 import orjson
 
 from paidonce.gateway import problems
-from paidonce.gateway.nginx.lua_config import claim_variables, config
+from paidonce.gateway.lua_config import config
 from paidonce.gateway.plan import Plan, PlannedService
+from paidonce.gateway.removed import REMOVED
 
-#: Never to a service: cookies are for whom they were set by, and who is in front of us is not for callers to say.
-REMOVED = (
-    "Cookie",
-    "Forwarded",
-    "Proxy",
-    "X-Forwarded-For",
-    "X-Forwarded-Host",
-    "X-Forwarded-Port",
-    "X-Forwarded-Prefix",
-    "X-Forwarded-Proto",
-    "X-Forwarded-User",
-    "X-Forwarded-Client-Cert",
-    "X-HTTP-Method-Override",
-    "X-Original-URL",
-    "X-Real-IP",
-    "X-Rewrite-URL",
-)
 #: Larger bodies wait on disk.
 BODY_BUFFER_BYTES_MAX = 1_048_576
 #: Connections that each worker keeps to a service, and for how long: less than the service keeps them (75 s), or a
@@ -62,9 +46,10 @@ def render(plan: Plan, folder: Path) -> None:
     for name, mode in (("run", 0o711), ("logs", 0o700), ("keys", 0o700)):
         (folder / name).mkdir(mode=mode, parents=True, exist_ok=True)
     shutil.rmtree(folder / "lua", ignore_errors=True)
-    with as_file(files(__package__) / "lua") as lua:
-        shutil.copytree(lua, folder / "lua")
-    (folder / "config.json").write_bytes(orjson.dumps(config(plan)))
+    for package in ("paidonce.gateway", __package__):
+        with as_file(files(package) / "lua") as lua:
+            shutil.copytree(lua, folder / "lua", dirs_exist_ok=True)
+    (folder / "config.json").write_bytes(orjson.dumps(config(plan, _told)))
     (folder / "nginx.conf").write_text(configuration(plan), encoding="utf-8")
 
 
@@ -155,7 +140,7 @@ def _quoted(text: str) -> str:
 
 def _service(plan: Plan, planned: PlannedService) -> str:
     service, address = planned.service, plan.route_file.limits.address
-    claims = claim_variables(planned)
+    claims = _claim_variables(planned)
     named = {name for name, _ in claims.values()}
     removed = [*REMOVED, *(name for name in plan.identity_headers if name not in named)]
     return _filled(
@@ -172,6 +157,16 @@ def _service(plan: Plan, planned: PlannedService) -> str:
         claim_headers=_lines(12, *(f"proxy_set_header {name} ${variable};" for variable, (name, _) in claims.items())),
         answer_s=service.answer_s,
     )
+
+
+def _claim_variables(planned: PlannedService) -> dict[str, tuple[str, str]]:
+    """Return nginx's variable -> header and claim, for the headers that name the caller to this service."""
+    headers = planned.service.claim_headers
+    return {f"paidonce_claim_{i}": (name, headers[name]) for i, name in enumerate(sorted(headers))}
+
+
+def _told(planned: PlannedService) -> dict[str, str]:
+    return {variable: claim for variable, (_, claim) in _claim_variables(planned).items()}
 
 
 def _nobodys(plan: Plan) -> str:

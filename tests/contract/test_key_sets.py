@@ -83,6 +83,16 @@ async def test_the_first_token_after_a_rotation_waits_out_the_cooldown_that_some
     await trust.close()
 
 
+async def test_a_timer_that_rings_early_does_not_refuse_the_first_token_after_a_rotation(
+    keys, key_server, set_clock, issuer
+):
+    await keys.open()
+    key_server.publish(issuer.jwk(), issuer.jwk(kid="rotated"))
+    # By this clock the wait for the cool-down takes no time at all.
+    assert await keys.key("rotated")
+    assert key_server.asked == 2
+
+
 async def test_more_unknown_keys_than_may_wait_are_told_to_come_again(keys, key_server, set_clock):
     await keys.open()
     set_clock.seconds += 5

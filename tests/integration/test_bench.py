@@ -6,22 +6,40 @@ from functools import partial
 import psycopg
 import pytest
 from kafka import KafkaProducer
+from rich.console import Console
 
 from paidonce import bench
 from paidonce.app.messaging.envelope import decode
-from paidonce.bench import api, backlog, broker, children, database, e2e, events, inbox, latency, relay, tokens
+from paidonce.bench import (
+    api,
+    backlog,
+    broker,
+    children,
+    database,
+    e2e,
+    events,
+    gateways,
+    inbox,
+    latency,
+    outage,
+    relay,
+    tokens,
+)
 from paidonce.bench.errors import BenchError
 from paidonce.bench.grounds import Grounds, drain
+from paidonce.bench.terms import Terms
+from paidonce.devstack.errors import PackagesUnobtainableError
+from paidonce.gateway.render import KINDS
 from paidonce.workers.ledger import movement
 
 
-def measured(tmp_path, name: str) -> dict[tuple[str, str], dict]:
+def measured(tmp_path, name: str, first: str = "POST") -> dict[tuple[str, str], dict]:
     bench.run([name], tmp_path / "bench.json")
     rows = json.loads((tmp_path / "bench.json").read_text())
     for row in rows:
         assert row["theirs"] == 0 or row["ratio"] == pytest.approx(row["ours"] / row["theirs"], abs=0.001)
         assert (row["reached"] is None) == (row["target"] is None)
-    assert rows[0]["figure"] in {name, "POST"}, "the benchmark's rate comes first, under its name"
+    assert rows[0]["figure"] in {name, first}, "the benchmark's rate comes first, under its name"
     assert rows[0]["ours"] > 0
     return {(row["figure"], row["beside"]): row for row in rows}
 
@@ -166,3 +184,38 @@ def test_the_figures_of_a_token(tmp_path, small):
     assert {beside for figure, beside in rows if figure == "token"} == {"joserfc", "PyJWT", "RSA alone"}
     assert rows["token", "RSA alone"]["ours"] > rows["token", "RSA alone"]["theirs"], "nobody is faster than the check"
     assert rows["token again", "PyJWT"]["ours"] < rows["token", "PyJWT"]["ours"], "a token seen again costs less"
+
+
+@pytest.mark.gateway
+@pytest.mark.timeout(300)
+def test_the_figures_of_the_gateways(tmp_path, small):
+    small(gateways, ROUNDS=1, ROUND_S=0.5, WARM_S=0.3)
+    rows = measured(tmp_path, "gateway", first=f"gateway {next(iter(KINDS))}")
+    assert {figure for figure, _ in rows} == {
+        f"gateway {kind}{asked}{part}" for kind in KINDS for asked in ("", " me") for part in ("", " p50", " p99")
+    }
+    assert all(row["theirs"] > 0 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_without_any_gateway_there_is_no_figure(monkeypatch, capsys):
+    def none(*_: object, **__: object) -> None:
+        raise PackagesUnobtainableError("no apt-get here")
+
+    monkeypatch.setattr(gateways, "STARTS", {"nginx": none})
+    with pytest.raises(BenchError, match="none of nginx can be had"):
+        gateways.measure(Terms(Console()))
+    assert "nginx is left out: no apt-get here" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_figures_of_an_outage(tmp_path, small):
+    small(outage, REQUESTS=400, RATE=200.0)
+    rows = measured(tmp_path, "outage")
+    assert rows["outage", "PyJWT"]["ours"] == 400
+    assert rows["outage refused", "PyJWT"]["ours"] == 0
+    assert rows["outage refused", "PyJWT"]["theirs"] == 400
+    steps = rows["outage fetches", "back-off steps"]
+    assert 0 < steps["ours"] <= steps["theirs"], "the issuer was asked, once a step"
+    assert rows["outage fetches", "PyJWT"]["theirs"] >= 400

@@ -34,7 +34,9 @@ LIMIT = {"rate_limit_subject": "100000/minute", "rate_limit_tenant": "1000000/mi
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with Stack(replicas=REPLICAS, durable=False, overrides=LIMIT) as started:
+    with Stack(
+        replicas=REPLICAS, durable=False, overrides=LIMIT, logins_per_minute=demonstration.LOGINS_PER_MINUTE
+    ) as started:
         yield started
 
 

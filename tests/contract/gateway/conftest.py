@@ -1,16 +1,22 @@
-"""A real NGINX in front of services that write down what reaches them, and an issuer's key server; all on loopback."""
+"""Real gateways in front of services that write down what reaches them, and an issuer's key server; on loopback.
+
+A test that asks for `here` runs once for each kind of gateway, unless its marker `only` names some.
+"""
 
 import datetime as dt
+import ipaddress
 import json
 import socket
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,20 +29,25 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from paidonce.app.settings import Settings
+from paidonce.devstack.envoy import start_envoy
 from paidonce.devstack.nginx import start_nginx
-from paidonce.devstack.ports import free_port
+from paidonce.devstack.pace import environment
+from paidonce.devstack.ports import free_port, listening
 from paidonce.devstack.postgres import Postgres
-from paidonce.devstack.processes import Process
+from paidonce.devstack.processes import Command, Process
 from paidonce.devstack.runs import Run
 from paidonce.devstack.waiting import until
-from paidonce.gateway.nginx.render import render
 from paidonce.gateway.plan import plan
+from paidonce.gateway.render import KINDS
 from paidonce.gateway.route_file import RouteFile
 
 ISS = "https://issuer.example"
 WAIT_S = 10.0
-#: The columns of the table in docs/gateways.md.
-GATEWAYS = ("NGINX",)
+#: What a gateway adds to a head at most: three claims, percent-encoded.
+ADDED_BYTES = 8_192
+#: The columns of the table in docs/gateways.md, and how each starts.
+STARTS = {"NGINX": start_nginx, "Envoy": start_envoy}
+GATEWAYS = tuple(STARTS)
 #: Not kept by git: docs/gateways.py makes the table from it.
 FINDINGS = Path(__file__).parents[3] / "reports" / "gateways.json"
 
@@ -61,10 +72,11 @@ class Server:
     answer: Callable[[Seen], tuple[int, dict[str, Any], bytes] | None]
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -111,18 +123,18 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     def start(answer: Callable[[Seen], Any], tls: Any = None) -> Server:
         server = Server(answer)
-        listening = _Listening(("127.0.0.1", 0), _handler(server))
+        bound = _Listening(("127.0.0.1", 0), _handler(server))
         if tls is not None:
-            listening.socket = tls.wrap_socket(listening.socket, server_side=True)
-        server.port = listening.server_address[1]
-        threading.Thread(target=listening.serve_forever, args=[0.05], daemon=True).start()
-        started.append(listening)
+            bound.socket = tls.wrap_socket(bound.socket, server_side=True)
+        server.port = bound.server_address[1]
+        threading.Thread(target=bound.serve_forever, args=[0.05], daemon=True).start()
+        started.append(bound)
         return server
 
     yield start
-    for listening in started:
-        listening.shutdown()
-        listening.server_close()
+    for one in started:
+        one.shutdown()
+        one.server_close()
 
 
 def echo(seen: Seen) -> tuple[int, dict[str, str], bytes]:
@@ -147,9 +159,46 @@ def database_of_module(postgres: Postgres, template: str) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "here" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("here", only.args if only else GATEWAYS, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="module")
+def api(run: Run, keys: Server, database_of_module: str) -> Iterator[Server]:
+    """The real API, behind nothing yet."""
+    with started_api(run, keys, database_of_module) as started:
+        yield started
+
+
+@contextmanager
+def started_api(run: Run, keys: Server, dsn: str, **settings: Any) -> Iterator[Server]:
+    """Run the real API on a database, with these settings by field name."""
+    port = free_port()
+    own = {
+        "dsn": dsn,
+        "issuer": ISS,
+        "jwks_url": f"{keys.url}/jwks",
+        "jwks_cooldown_s": 0.01,
+        "api_port": port,
+        "api_gateway_head_bytes": ADDED_BYTES,
+    }
+    env = run.environment(environment(own | settings))
+    process = run.start(Command(f"api-{port}", [sys.executable, "-m", "paidonce.cli", "api"], run.folder, env))
+
+    def answers() -> bool:
+        process.check()
+        return listening(port)
+
+    until(answers, within_s=60, what="the API")
+    yield Server(echo, port=port)
+    process.stop()
+
+
 @dataclass
 class Gateway:
-    """A running NGINX."""
+    """A running gateway."""
 
     port: int
     folder: Path
@@ -176,31 +225,31 @@ class Gateway:
         return float(found[0]) if found else 0.0
 
     def logged(self, words: str) -> str:
-        """Return what was logged, once these words are in it: a gateway answers before it writes."""
+        """Return what was logged, once these words are in it: Envoy writes its log from time to time."""
         until(lambda: words in self._log(), within_s=WAIT_S, what=f"{words!r} in the log")
         return self._log()
 
     def _log(self) -> str:
-        return (self.folder / "logs/access.log").read_text() + (self.folder / "logs/error.log").read_text()
+        return "".join(log.read_text() for log in (*(self.folder / "logs").iterdir(), self.process.log))
 
 
-def start_in(run: Run, folder: Path, document: dict, **overrides: Any) -> Gateway:
-    """Render the route file and start NGINX on it; `overrides` are settings of the API."""
+def start_in(kind: str, run: Run, folder: Path, document: dict, **overrides: Any) -> Gateway:
+    """Render the route file and start a gateway on it; `overrides` are settings of the API."""
     port, metrics_port = free_port(), free_port()
-    listening = {"listen": f"127.0.0.1:{port}", "metrics": f"127.0.0.1:{metrics_port}"}
-    document = document | {"gateway": listening | document.get("gateway", {})}
-    render(plan(RouteFile.model_validate(document), Settings(**overrides)), folder)
-    process = start_nginx(run, folder, port=port, name=f"nginx-{port}")
+    own = {"listen": f"127.0.0.1:{port}", "metrics": f"127.0.0.1:{metrics_port}"}
+    document = document | {"gateway": own | document.get("gateway", {})}
+    KINDS[kind.lower()](plan(RouteFile.model_validate(document), Settings(**overrides)), folder)
+    process = STARTS[kind](run, folder, port=port, name=f"{kind.lower()}-{port}")
     return Gateway(port, folder, process, metrics_port)
 
 
-def start(run: Run, document: dict, **overrides: Any) -> Gateway:
+def start(kind: str, run: Run, document: dict, **overrides: Any) -> Gateway:
     """Start a gateway in a fresh folder."""
-    return start_in(run, new_folder(run), document, **overrides)
+    return start_in(kind, run, new_folder(run), document, **overrides)
 
 
 def new_folder(run: Run) -> Path:
-    """A folder that NGINX's workers can reach, whoever we are."""
+    """A folder that a gateway's workers can reach, whoever we are."""
     found = run.folder / f"gateway-{free_port()}"
     found.mkdir(mode=0o711)
     return found
@@ -231,9 +280,11 @@ def caller() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def here() -> ModuleType:
-    """This module, for tests: they are no package, and cannot import it."""
-    return sys.modules[__name__]
+def here(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """This module, for tests, which are no package and cannot import it; its gateways are of one kind."""
+    kind = request.param
+    bound = {"kind": kind, "start": partial(start, kind), "start_in": partial(start_in, kind)}
+    return SimpleNamespace(**vars(sys.modules[__name__]) | bound)
 
 
 @pytest.fixture(scope="session")
@@ -256,22 +307,36 @@ def bearing(token: bytes) -> dict[str, str]:
     return {"Authorization": f"Bearer {token.decode()}"}
 
 
-def certified(folder: Path, name: str) -> tuple[ssl.SSLContext, Path, Path]:
-    """Return a server's TLS context with a certificate of its own, and the files of certificate and key."""
+def _names(name: str) -> list[x509.GeneralName]:
+    """NGINX's Lua looks for an address among the names, Envoy among the addresses."""
+    found: list[x509.GeneralName] = [x509.DNSName(name)]
+    return [*found, x509.IPAddress(ipaddress.ip_address(name))] if name[0].isdigit() else found
+
+
+def certified(folder: Path, name: str, signed_by: tuple[Path, Path] | None = None) -> tuple[ssl.SSLContext, Path, Path]:
+    """Return a server's TLS context with a certificate of its own, and the files of certificate and key.
+
+    `signed_by` are an authority's certificate and key; by default it is its own authority.
+    """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer, signing = subject, key
+    if signed_by is not None:
+        authority, its_key = signed_by
+        signer = x509.load_pem_x509_certificate(authority.read_bytes()).subject
+        signing = serialization.load_pem_private_key(its_key.read_bytes(), None)
     now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject)
+        .issuer_name(signer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=signed_by is None, path_length=None), critical=True)
+        .sign(signing, hashes.SHA256())
     )
     pem, private = folder / f"{name}.pem", folder / f"{name}.key"
     pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

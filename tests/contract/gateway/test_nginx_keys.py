@@ -13,7 +13,7 @@ import pytest
 
 from paidonce.devstack.waiting import until
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.gateway, pytest.mark.only("NGINX")]
 
 
 class Issuer:

@@ -8,6 +8,9 @@ import httpx
 import pytest
 import uvicorn
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from paidonce.app.main import config
 from paidonce.app.settings import Settings
@@ -15,6 +18,8 @@ from paidonce.devstack.issuer import app as issuer_app
 from paidonce.devstack.issuer.clients import api_credentials, credentials
 from paidonce.devstack.issuer.database import Database
 from paidonce.devstack.issuer.signing import kept_in
+from paidonce.devstack.ports import free_port
+from paidonce.workers import doctor_checks
 
 #: Its name, which is not its address: nothing may take one for the other.
 ISS = "https://issuer.example"
@@ -43,6 +48,12 @@ class Api:
         return httpx.get(f"{self.url}/v1/me", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=10)
 
 
+def trusted(where: str, **opaque: str) -> dict:
+    client_id, secret = api_credentials()
+    how = {"client_id": client_id, "client_secret": secret, "url": f"{where}/introspect", "prefix": "pda_"}
+    return {"issuer": ISS, "jwks_url": f"{where}/.well-known/jwks.json", "opaque": how | opaque}
+
+
 @pytest.fixture
 def issuing(tmp_path, api_database, serving):
     """Run the issuer, with its tables beside the product's."""
@@ -62,12 +73,9 @@ def answering(api_settings, serving):
 
     @contextmanager
     def running(issuer: Issuer, cache_s: float = 0.0, **opaque: str) -> Iterator[Api]:
-        client_id, secret = api_credentials()
-        how = {"client_id": client_id, "client_secret": secret, "url": f"{issuer.url}/introspect", "prefix": "pda_"}
-        one = {"issuer": ISS, "jwks_url": f"{issuer.url}/.well-known/jwks.json", "opaque": how | opaque}
         settings = Settings(
             dsn=api_settings.dsn,
-            issuers=[one],
+            issuers=[trusted(issuer.url, **opaque)],
             introspection_cache_s=cache_s,
             api_connections_max=4,
         )
@@ -121,3 +129,27 @@ def test_an_issuer_that_refuses_our_secret_is_503_too(issuing, answering):
     with issuing() as issuer, answering(issuer, client_secret="wrong") as api:
         assert api.me(issuer.token()).status_code == 503
         assert api.me(issuer.token("jwt")).status_code == 200
+
+
+def test_the_doctor_asks_too_and_says_what_to_mend(issuing):
+    def said(where: str, **opaque: str) -> str:
+        return doctor_checks.introspection(Settings(issuers=[trusted(where, **opaque)]))
+
+    assert doctor_checks.introspection(Settings()) == "no issuer is asked about opaque tokens"
+    with issuing() as issuer:
+        assert said(issuer.url) == f"{ISS} answers"
+        with pytest.raises(doctor_checks.WrongError, match=r"401.*client_id and client_secret.*PAIDONCE_ISSUERS"):
+            said(issuer.url, client_secret="wrong")
+        with pytest.raises(doctor_checks.WrongError, match=r"status 404.*mend `opaque`"):
+            said(issuer.url, url=f"{issuer.url}/nothing-here")
+    with pytest.raises(doctor_checks.WrongError, match="ConnectError"):
+        said(f"http://127.0.0.1:{free_port()}")
+
+
+def test_the_doctor_does_not_believe_who_calls_every_token_active(serving):
+    yes = Starlette(routes=[Route("/introspect", lambda _request: JSONResponse({"active": True}), methods=["POST"])])
+    with (
+        serving(uvicorn.Config(yes, log_config=None)) as url,
+        pytest.raises(doctor_checks.WrongError, match="a token active that nobody has"),
+    ):
+        doctor_checks.introspection(Settings(issuers=[trusted(url)]))

@@ -13,6 +13,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError
 
 from paidonce.chaos.outages import Outage, end, outages
+from paidonce.chaos.plan import Load, Plan
 from paidonce.chaos.report import Report, report
 from paidonce.chaos.run import PROVIDER, execute, nobody
 from paidonce.devstack.kafka import restart_broker
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.failover, pytest.mark.timeout(600)]
 #: The drain's bound is for a busy machine: a quiet one takes some seconds.
 DRAIN_S = 120.0
 PAYMENTS, LOAD_S = 200, 50.0
+PLAN = Plan(name="brokers", says="", load=Load(payments=PAYMENTS, seconds=LOAD_S, drain_s=DRAIN_S))
 #: Seconds until a broker that is back has everything that was written meanwhile.
 IN_STEP_S = 60.0
 
@@ -101,11 +103,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             "group": coordinator(admin, OFFSETS, f"{stack.settings.topic}-charges"),
         }
         when = dict(zip(sorted(set(killed.values())), (0.1, 0.5), strict=False))
-        strikes = outages(*(Outage(f"kafka-{node}", when[node], lambda _, node=node: strike(node)) for node in when))
+        made = outages(*(Outage(f"kafka-{node}", when[node], lambda _, node=node: strike(node)) for node in when))
         folder = tmp_path_factory.mktemp("brokers")
-        result = execute(
-            stack, folder, nobody(), seed=12, payments=PAYMENTS, strikes=strikes, load_s=LOAD_S, drain_s=DRAIN_S
-        )
+        result = execute(stack, folder, nobody(), plan=PLAN, seed=12, make_faults=made)
         topics = {name: (_replicas(admin, name), _least_in_step(admin, name)) for name in ours}
         admin.close()
         yield Seen(killed, led, topics, report(result), {name: stack.restarts(name) for name in stack.pids()})

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from paidonce.chaos.outages import Outage, end, outages
+from paidonce.chaos.plan import Load, Plan
 from paidonce.chaos.report import Report, report
 from paidonce.chaos.run import PROVIDER, execute, nobody
 from paidonce.devstack.postgres import restart_postgres
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.failover, pytest.mark.timeout(400)]
 #: The drain's bound is for a busy machine: a quiet one takes some seconds.
 DRAIN_S = 120.0
 PAYMENTS, LOAD_S = 240, 40.0
+PLAN = Plan(name="postgres-restarted", says="", load=Load(payments=PAYMENTS, seconds=LOAD_S, drain_s=DRAIN_S))
 
 
 def restart(stack: Stack, number: signal.Signals) -> None:
@@ -32,15 +34,13 @@ def restart(stack: Stack, number: signal.Signals) -> None:
 @pytest.fixture(scope="module")
 def restarted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, dict[str, int]]:
     """A run, and how often each process of ours had to be started again."""
-    strikes = outages(
+    made = outages(
         Outage("postgres, fast shutdown", 0.2, partial(restart, number=signal.SIGINT)),
         Outage("postgres, SIGQUIT", 0.6, partial(restart, number=signal.SIGQUIT)),
     )
     with Stack(replicas=2, overrides=PROVIDER) as stack:
         folder = tmp_path_factory.mktemp("restarted")
-        result = execute(
-            stack, folder, nobody(), seed=11, payments=PAYMENTS, strikes=strikes, load_s=LOAD_S, drain_s=DRAIN_S
-        )
+        result = execute(stack, folder, nobody(), plan=PLAN, seed=11, make_faults=made)
         return report(result), {name: stack.restarts(name) for name in stack.pids()}
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from paidonce.chaos.checkers import events
 from paidonce.chaos.outages import Outage, end, everywhere, outages
+from paidonce.chaos.plan import Load, Plan
 from paidonce.chaos.report import Report, report
 from paidonce.chaos.run import PROVIDER, execute, nobody
 from paidonce.devstack.postgres import restart_postgres
@@ -28,6 +29,7 @@ pytestmark = [pytest.mark.failover, pytest.mark.timeout(400)]
 #: The drain's bound is for a busy machine: a quiet one takes some seconds.
 DRAIN_S = 120.0
 PAYMENTS, LOAD_S = 200, 25.0
+PLAN = Plan(name="promotion", says="", load=Load(payments=PAYMENTS, seconds=LOAD_S, drain_s=DRAIN_S))
 
 
 def kill_and_promote(stack: Stack) -> None:
@@ -59,11 +61,9 @@ class Seen:
 @pytest.fixture(scope="module", params=[kill_and_promote, freeze_promote_and_fence])
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with Stack(replicas=2, standby=True, overrides=PROVIDER) as stack:
-        strikes = outages(Outage("postgres", 0.4, request.param))
+        made = outages(Outage("postgres", 0.4, request.param))
         folder = tmp_path_factory.mktemp("promotion")
-        result = execute(
-            stack, folder, nobody(), seed=13, payments=PAYMENTS, strikes=strikes, load_s=LOAD_S, drain_s=DRAIN_S
-        )
+        result = execute(stack, folder, nobody(), plan=PLAN, seed=13, make_faults=made)
         yield Seen(report(result), {name: stack.restarts(name) for name in stack.pids()}, stack)
 
 

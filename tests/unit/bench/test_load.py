@@ -33,11 +33,13 @@ class Server:
             writer.close()
 
 
-async def loaded(answers: list[bytes], *, piece: int = 1_000, keys: int = 0, expected: str = ""):
+async def loaded(
+    answers: list[bytes], *, piece: int = 1_000, keys: int = 0, expected: str = "", seconds: float = 0.5, **more
+):
     server = Server(answers, piece)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    result = await run(Job("127.0.0.1", port, "t", "{}", 3, 0.5, "k", keys, expected))
+    result = await run(Job("127.0.0.1", port, "t", "{}", 3, seconds, "k", keys, expected, **more))
     listening.close()
     return server, result
 
@@ -88,3 +90,13 @@ async def test_at_a_given_rate_no_request_is_early():
     listening.close()
     assert 1 <= result.good <= 0.2 * 20 + 1
     assert not result.wrong
+
+
+async def test_so_many_requests_each_with_the_next_token_and_no_more():
+    tokens = [f"t{number}" for number in range(20)]
+    answer = CREATED.replace(b"201 Created", b"200 OK")
+    server, result = await loaded([answer], seconds=30, tokens=tokens, most=20, request="GET /v1/me", status=200)
+    sent = [head.split(b"Bearer ")[1].split(b"\r\n")[0].decode() for head in server.requests]
+    assert sorted(sent) == sorted(tokens)
+    assert {head.split(b"\r\n")[0] for head in server.requests} == {b"GET /v1/me HTTP/1.1"}
+    assert (result.good, result.wrong) == (20, {})

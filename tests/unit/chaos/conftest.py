@@ -139,5 +139,9 @@ def good() -> Facts:
             for event in events
         ],
         endpoints=frozenset({"acme", "globex"}),
-        faults=[Fault(target="relay", fired_at=1.5, pid=7, back_after_s=0.4)],
+        faults=[
+            Fault(
+                number=1, kind="kill", target="relay", fired_at=1.5, healed_at=1.5, back_after_s=0.4, saw="pid 7 died"
+            )
+        ],
     )

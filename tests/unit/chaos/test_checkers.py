@@ -204,8 +204,8 @@ def test_a_declined_payment_that_the_provider_never_took_breaks_nothing(good: Fa
 
 
 def test_a_kill_that_did_not_fire_makes_the_run_unknown(good: Facts) -> None:
-    facts = replace(good, faults=changed(good.faults, 0, fired_at=None))
-    assert verdict(judge(facts, CHECKERS), facts) == ("unknown", ["the kill of relay did not fire"])
+    facts = replace(good, faults=changed(good.faults, 0, fired_at=None, saw="no such process"))
+    assert verdict(judge(facts, CHECKERS), facts) == ("unknown", ["fault 1, kill relay, did not fire: no such process"])
 
 
 @pytest.mark.parametrize("fired_at", [-1.0, 99.0])
@@ -214,9 +214,13 @@ def test_a_kill_outside_the_load_makes_the_run_unknown(good: Facts, fired_at: fl
     assert verdict(judge(facts, CHECKERS), facts)[0] == "unknown"
 
 
-def test_a_run_without_faults_or_with_nothing_to_look_at_is_unknown(good: Facts) -> None:
-    quiet = replace(good, faults=[])
-    assert verdict(judge(quiet, CHECKERS), quiet) == ("unknown", ["no fault was planned"])
+def test_a_target_that_was_not_seen_again_makes_the_run_unknown(good: Facts) -> None:
+    facts = replace(good, faults=changed(good.faults, 0, back_after_s=None))
+    said = ["after fault 1, kill relay, it was not seen to work again"]
+    assert verdict(judge(facts, CHECKERS), facts) == ("unknown", said)
+
+
+def test_a_run_with_nothing_to_look_at_is_unknown() -> None:
     empty = Facts()
     assert verdict(judge(empty, CHECKERS), empty)[0] == "unknown"
 

@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from paidonce.chaos.checkers import CHECKERS
-from paidonce.chaos.drain import Drained
-from paidonce.chaos.facts import Facts, Fault
+from paidonce.chaos.facts import Drained, Facts, Fault, Result
 from paidonce.chaos.report import as_json, report, show, write
-from paidonce.chaos.run import Result
 
 
 def result(facts: Facts, drained: Drained = Drained(1.25)) -> Result:  # noqa: B008  frozen
-    return Result(seed=42, payments=2, load_s=7.0, through=2, drained=drained, facts=facts)
+    return Result(
+        plan="demo", seed=42, payments=2, load_s=7.0, through=2, drain_within_s=30.0, drained=drained, facts=facts
+    )
 
 
 def printed(facts: Facts, drained: Drained | None = None) -> str:
@@ -35,7 +35,7 @@ def test_a_good_run_is_reported_with_its_figures(good: Facts) -> None:
         "1 requests got the first answer again; 1 of 3 calls to the provider moved nothing new",
         "1 answered 409 (1 idempotency-key-reused)",
         "900 captured -       300 refunded =        600",
-        "at  1.5 s,  0 requests open, restarted after 0.4 s",
+        "at  1.5 s,  0 requests open, working again 0.4 s later",
         "1.2 s until everything was final",
         "--seed 42",
         "reports/demo-1/",
@@ -60,10 +60,12 @@ def test_what_is_stuck_after_the_drain_is_a_violation(good: Facts) -> None:
 
 
 def test_a_kill_that_did_not_fire_is_unknown_and_said(good: Facts) -> None:
-    text = printed(replace(good, faults=[Fault(target="effects", fired_at=None)]))
+    text = printed(
+        replace(good, faults=[Fault(number=1, kind="kill", target="effects", fired_at=None, saw="nobody there")])
+    )
     assert "Verdict: unknown" in text
     assert "did not fire" in text.split("Verdict")[0]
-    assert "the kill of effects did not fire" in text
+    assert "fault 1, kill effects, did not fire: nobody there" in text
 
 
 def test_clients_that_were_cut_off_make_the_run_unknown(good: Facts) -> None:

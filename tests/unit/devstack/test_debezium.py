@@ -2,11 +2,12 @@
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from paidonce.devstack import debezium, debezium_files
+from paidonce.devstack import debezium, debezium_files, distribution
 from paidonce.devstack.errors import JarsUnobtainableError
 
 DOCS = Path(__file__).parents[3] / "docs/cdc.md"
@@ -14,7 +15,7 @@ DOCS = Path(__file__).parents[3] / "docs/cdc.md"
 
 def packed(path: Path, jar: str) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"debezium-server/{debezium_files.KEPT[1]}", "runner")
+        archive.writestr(f"debezium-server/{debezium_files.RUNNER}", "runner")
         archive.writestr("debezium-server/lib/a.jar", jar)
         archive.writestr("debezium-server/connectors/other.jar", "not ours")
     return path
@@ -24,17 +25,18 @@ def packed(path: Path, jar: str) -> Path:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, and a small file in place of the 785 MB."""
     good = packed(tmp_path / "good.zip", "jar")
-    debezium_files._unpack(good, tmp_path / "good")
+    small = replace(debezium_files.DEBEZIUM, zip_sha256=hashlib.sha256(good.read_bytes()).hexdigest())
+    distribution.unpack(small, good, tmp_path / "good")
+    small = replace(small, kept_sha256=distribution.kept_sum(small, tmp_path / "good"))
     monkeypatch.setattr("platformdirs.user_cache_path", lambda _name: tmp_path / "cache")
-    monkeypatch.setattr(debezium_files, "ZIP_SHA256", hashlib.sha256(good.read_bytes()).hexdigest())
-    monkeypatch.setattr(debezium_files, "KEPT_SHA256", debezium_files._sum(tmp_path / "good"))
-    monkeypatch.setattr(debezium_files, "_fetch", lambda _scratch: good)
+    monkeypatch.setattr(debezium_files, "DEBEZIUM", small)
+    monkeypatch.setattr(distribution, "fetch", lambda _wanted, _scratch: good)
     return tmp_path / "cache"
 
 
 def test_only_the_server_and_its_libraries_are_kept(cache: Path) -> None:
     runner, jar = debezium_files.debezium_files()
-    assert (runner.name, jar.read_text()) == (debezium_files.KEPT[1], "jar")
+    assert (runner.name, jar.read_text()) == (debezium_files.RUNNER, "jar")
     assert {path.name for path in runner.parent.rglob("*")} == {runner.name, "lib", "a.jar"}
 
 
@@ -50,7 +52,7 @@ def test_another_file_than_the_pinned_one_is_refused_with_its_sum(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = packed(tmp_path / "other.zip", "another jar")
-    monkeypatch.setattr(debezium_files, "_fetch", lambda _scratch: other)
+    monkeypatch.setattr(distribution, "fetch", lambda _wanted, _scratch: other)
     with pytest.raises(JarsUnobtainableError, match=hashlib.sha256(other.read_bytes()).hexdigest()):
         debezium_files.debezium_files()
     assert list(cache.glob("debezium-*")) == [], "nothing of it is kept"
@@ -61,7 +63,7 @@ def test_without_a_way_to_fetch_it_the_error_says_what_to_do(tmp_path: Path, mon
         raise ConnectionError("no route")
 
     monkeypatch.setattr("platformdirs.user_cache_path", lambda _name: tmp_path)
-    monkeypatch.setattr(debezium_files, "context", refuse)
+    monkeypatch.setattr(distribution, "context", refuse)
     with pytest.raises(JarsUnobtainableError, match=r"io\.debezium.*no route.*Connect this machine once"):
         debezium_files.debezium_files()
 

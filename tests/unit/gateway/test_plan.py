@@ -76,7 +76,8 @@ def test_every_header_that_names_a_caller_is_known() -> None:
         "routes": [{"method": "GET", "path": "/r"}],
         "claim_headers": {"X-Who": "sub"},
     }
-    assert planned(OURS, other).identity_headers == ("X-Roles", "X-Scopes", "X-Tenant", "X-User-Id", "X-Who")
+    known = ("X-Refund-Limit", "X-Roles", "X-Scopes", "X-Tenant", "X-User-Id", "X-Who")
+    assert planned(OURS, other).identity_headers == known
 
 
 def test_the_route_file_that_comes_with_paidonce() -> None:

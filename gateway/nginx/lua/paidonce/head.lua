@@ -5,16 +5,13 @@ local settings = require "paidonce.settings"
 
 local M = {}
 
--- Bytes that the API does not count either: blank and version behind the target, the empty line.
-local UNCOUNTED_BYTES = #" HTTP/1.1\r\n" + #"\r\n"
 -- A line that begins with neither a header's name and a colon nor the head's end (RFC 9112, section 5).
 local FOREIGN_LINE = [[\n(?!\r?\n|\z|[!#$%&'*+.^_`|~0-9A-Za-z-]+:)]]
 
 -- Returns the code of the problem with this request's head; nil when there is none.
 function M.fault()
   local raw = ngx.req.raw_header()
-  -- Target and header lines, as app/api/heads.py counts them.
-  if #raw - #ngx.req.get_method() - #" " - UNCOUNTED_BYTES > settings.head_bytes_max then return "head-too-large" end
+  if #raw > settings.head_bytes_max then return "head-too-large" end
   -- HTTP/0.9 has no head at all.
   if ngx.req.http_version() < 1 or ngx.re.find(raw, FOREIGN_LINE, "jo") then
     return "bad-request"

@@ -6,7 +6,6 @@ import stat
 import pytest
 
 from paidonce.app.settings import Settings
-from paidonce.gateway.nginx.lua_config import unprintable
 from paidonce.gateway.nginx.render import configuration, render
 from paidonce.gateway.plan import plan
 from paidonce.gateway.problems import ALL
@@ -51,10 +50,3 @@ def test_what_stands_in_it_only_when_asked_for(part, document) -> None:
 
 def test_nothing_of_the_template_is_left() -> None:
     assert "@{" not in text()
-
-
-def test_the_characters_that_cannot_be_shown_are_pythons() -> None:
-    ranges = list(unprintable())
-    assert ranges == sorted(ranges)
-    hidden = {point for first, last in zip(ranges[::2], ranges[1::2], strict=True) for point in range(first, last + 1)}
-    assert hidden == {point for point in range(0x80, 0x110000) if not chr(point).isprintable()}

@@ -1,4 +1,4 @@
-"""What does a service behind NGINX get to see? Who calls, from the token alone, and nothing that callers made up."""
+"""What does a service behind a gateway get to see? Who calls, from the token alone, nothing that callers made up."""
 
 import json
 

@@ -13,6 +13,8 @@ local REFUSED_CLAIMS = { "at_hash", "c_hash", "s_hash", "events", "cnf" }
 local TIME_MAX = 253402300799
 local TENANT_CHARS_MAX = 64
 local SUB_CHARS_MAX = 255
+-- 2^53, up to which every reader of JSON counts alike.
+local AMOUNT_MAX = 9007199254740992
 
 -- Whether each of `list` is a string, and one of them is in the set `wanted`.
 local function names_one_of(list, wanted)
@@ -101,8 +103,14 @@ local function roles_of(value)
   return value, set_of(value)
 end
 
--- Returns whom the claims name: {issuer, sub, tenant, scopes, has_scope, roles, has_role}; or nil and the rule that
--- they break. `now` is in seconds since 1970; `unprintable` as in utf8.lua.
+-- Returns whether the claim is fine, and its minor units where there are any.
+local function amount_of(value)
+  if value == nil then return true end
+  return type(value) == "number" and value >= 0 and value <= AMOUNT_MAX, value
+end
+
+-- Returns whom the claims name: {issuer, sub, tenant, scopes, has_scope, roles, has_role, refund_limit}; or nil and
+-- the rule that they break. `now` is in seconds since 1970; `unprintable` as in utf8.lua.
 function M.principal_of(payload, issuer, now, skew_s, unprintable)
   local why = purpose_fault(payload, issuer) or time_fault(payload, now, skew_s)
   if why then return nil, why end
@@ -114,8 +122,10 @@ function M.principal_of(payload, issuer, now, skew_s, unprintable)
   local scopes, has_scope = scopes_of(payload.scope)
   local roles, has_role = roles_of(at(payload, issuer.roles_claim))
   if not has_role then return nil, "roles: not a list of strings" end
+  local fine, refund_limit = amount_of(at(payload, issuer.refund_limit_claim))
+  if not fine then return nil, issuer.refund_limit_claim .. ": not an integer number of minor units" end
   return {
-    issuer = issuer.issuer, sub = sub, tenant = tenant,
+    issuer = issuer.issuer, sub = sub, tenant = tenant, refund_limit = refund_limit,
     scopes = scopes, has_scope = has_scope, roles = roles, has_role = has_role,
   }
 end

@@ -23,8 +23,9 @@ def test_it_speaks_tls_itself(run, here, keys, serve, folder, parties):
     with httpx.Client(verify=trusting, trust_env=False, timeout=20) as caller:
         answer = caller.get(f"https://127.0.0.1:{gateway.port}/v1/me", headers=here.bearing(parties.issuer.token()))
         assert answer.status_code == 200
-    # Plain HTTP on that port is no way in.
-    assert b" 400 " in gateway.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").split(b"\r\n")[0]
+    # Plain HTTP on that port is no way in: NGINX says so, Envoy ends the connection.
+    in_the_clear = gateway.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b" 400 " in in_the_clear.split(b"\r\n")[0] or (here.kind, in_the_clear) == ("Envoy", b"")
 
 
 @pytest.mark.parametrize(

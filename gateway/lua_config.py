@@ -1,7 +1,7 @@
-"""What does the Lua have to know? The plan as one JSON document, `config.json`."""
+"""What does a gateway's Lua have to know? The plan as one JSON document, `config.json`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paidonce.app.api.problems import MethodNotAllowedError
@@ -13,15 +13,18 @@ from paidonce.gateway.plan import Plan, PlannedService, Resource
 ASCII_END = 0x80
 
 
-def config(plan: Plan) -> dict[str, Any]:
-    """Return the document; every time in seconds, every size in bytes."""
+def config(plan: Plan, told: Callable[[PlannedService], Mapping[str, str]]) -> dict[str, Any]:
+    """Return the document; every time in seconds, every size in bytes.
+
+    `told` says what a service learns of its caller: place (a header, or nginx's variable for one) -> claim.
+    """
     settings, limits = plan.settings, plan.route_file.limits
     return {
         "head_bytes_max": settings.api_head_bytes_max,
         "token_bytes_max": settings.token_bytes_max,
         "skew_s": plan.skew_s,
         "issuers": [_issuer(plan, issuer) for issuer in plan.issuers],
-        "services": {planned.service.name: _service(planned) for planned in plan.services},
+        "services": {planned.service.name: _service(planned, told(planned)) for planned in plan.services},
         "cors": _cors(plan),
         "subject_limit": None if limits.subject is None else limits.subject.model_dump(),
         "breaker": {"failures": settings.breaker_failures, "open_s": settings.breaker_open_s},
@@ -38,28 +41,24 @@ def _issuer(plan: Plan, issuer: TrustedIssuer) -> dict[str, Any]:
         "tenants": None if issuer.tenants is None else sorted(issuer.tenants),
         "tenant_claim": issuer.tenant_claim,
         "roles_claim": issuer.roles_claim,
+        "refund_limit_claim": issuer.refund_limit_claim,
         "cache_s": settings.jwks_cache_s,
         "stale_s": settings.jwks_stale_h * 3_600,
         "cooldown_s": settings.jwks_cooldown_s,
     }
 
 
-def _service(planned: PlannedService) -> dict[str, Any]:
+def _service(planned: PlannedService, told: Mapping[str, str]) -> dict[str, Any]:
     service = planned.service
     return {
         "name": service.name,
+        "prefix": service.prefix,
         "issuers": [issuer.issuer for issuer in planned.issuers],
         "audiences": list(planned.audiences),
         "pass_token": service.pass_token,
-        "claims": {variable: claim for variable, (_, claim) in claim_variables(planned).items()},
+        "claims": dict(told),
         "resources": [_resource(resource) for resource in planned.resources],
     }
-
-
-def claim_variables(planned: PlannedService) -> dict[str, tuple[str, str]]:
-    """Return nginx's variable -> header and claim, for the headers that name the caller to this service."""
-    headers = planned.service.claim_headers
-    return {f"paidonce_claim_{i}": (name, headers[name]) for i, name in enumerate(sorted(headers))}
 
 
 def _resource(resource: Resource) -> dict[str, Any]:

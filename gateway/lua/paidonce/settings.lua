@@ -1,7 +1,5 @@
 -- What was the gateway told? The file config.json that `paidonce gateway render` wrote, read once, before the workers.
 
-local cjson = require "cjson"
-
 local M = {}
 
 local function set_of(list)
@@ -33,15 +31,15 @@ local function index_cors(cors)
     set_of(cors.origins), set_of(cors.methods), set_of(cors.request_headers)
 end
 
--- Reads the file; what it holds is then in this module's members.
-function M.load(path)
+-- Reads the file; what it holds is then in this module's members. `decode` reads JSON, whose null it makes `null`.
+function M.load(path, decode, null)
   local file = assert(io.open(path, "rb"))
-  local found = cjson.decode(file:read("*a"))
+  local found = assert(decode(file:read("*a")))
   file:close()
   -- JSON's null would be a true value in Lua.
   local function without_null(value)
     for name, member in pairs(value) do
-      if member == cjson.null then
+      if member == null then
         value[name] = nil
       elseif type(member) == "table" then
         without_null(member)

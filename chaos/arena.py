@@ -1,0 +1,31 @@
+"""On what do faults act? On a running stack; a nemesis is what makes one kind of fault there.
+
+A nemesis is a context manager: entering strikes, and yields in words what was seen once the fault
+has really fired; leaving heals. What cannot be struck raises DidNotFireError.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from paidonce.chaos.proxy.client import Proxies
+from paidonce.chaos.schedule import Planned
+from paidonce.devstack.stack import Stack
+
+
+class DidNotFireError(Exception):
+    """The fault did not happen; the message says why."""
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A running stack, and the folder of the run's evidence."""
+
+    stack: Stack
+    folder: Path
+    #: the links through which the stack was led (`Stack(detour=proxies.detour)`); None: it was not
+    proxies: Proxies | None = None
+
+
+Nemesis = Callable[[Arena, Planned], AbstractContextManager[str]]

@@ -1,0 +1,81 @@
+"""How does a plan become evidence? A fresh stack on its ground, the run, and a folder that says all."""
+
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paidonce.chaos import evidence, launch
+from paidonce.chaos.arena import Arena
+from paidonce.chaos.carry_out import carry_out, check
+from paidonce.chaos.facts import Fault, Result
+from paidonce.chaos.fault_log import FaultLog, faults
+from paidonce.chaos.plan import Plan
+from paidonce.chaos.run import PROVIDER, MakeFaults, Watcher, execute
+from paidonce.chaos.schedule import schedule
+from paidonce.chaos.step_log import StepLogs
+from paidonce.devstack.stack import Stack
+
+
+def conduct(
+    plan: Plan,
+    folder: Path,
+    watcher: Watcher,
+    *,
+    seed: int,
+    settings: Mapping[str, Any] | None = None,
+    only: Collection[int] | None = None,
+) -> Result:
+    """Start a stack, run the plan on it, leave the evidence in `folder`, and return it.
+
+    `settings` go over the plan's; `only` these faults of the schedule are made, by their numbers.
+
+    Raises:
+        PlanError: the plan asks for what there is not.
+        StackError: the stack did not start.
+        WorkloadError: the clients could not work.
+    """
+    check(plan)
+    steps = StepLogs(folder)
+    watcher.says("starting PostgreSQL, Kafka and the processes")
+    with stack_of(plan, steps, settings or {}) as stack:
+        watcher.says("paying")
+        try:
+            result = execute(
+                stack, folder, watcher, plan=plan, seed=seed, make_faults=_faults(plan, folder, seed, only)
+            )
+        finally:
+            with suppress(FileExistsError):
+                shutil.copytree(stack.run.folder / "logs", folder / "logs")
+    log = folder / "faults.jsonl"
+    steps.note(plan, FaultLog(log), first=len(result.facts.faults) + 1)
+    evidence.save(folder, replace(result, facts=replace(result.facts, faults=faults(log))))
+    return evidence.load(folder)
+
+
+def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any]) -> Stack:
+    """Return the stack that the plan is made on, not started yet."""
+
+    def launched(name: str) -> Sequence[str]:
+        return launch.arguments(
+            strikes=plan.strikes.get(name, ()), skew_s=plan.skew_s.get(name, 0.0), log=steps.of(name)
+        )
+
+    ground = plan.ground
+    return Stack(
+        replicas=ground.replicas,
+        brokers=ground.brokers,
+        standby=ground.standby,
+        overrides={**PROVIDER, **ground.settings, **settings},
+        launch=launched,
+    )
+
+
+def _faults(plan: Plan, folder: Path, seed: int, only: Collection[int] | None) -> MakeFaults:
+    def make(stack: Stack, load_s: float, began: float, told: Callable[[Fault], None]) -> list[Fault]:
+        planned = [one for one in schedule(plan, seed, load_s) if only is None or one.number in only]
+        return carry_out(Arena(stack, folder), planned, began, told)
+
+    return make

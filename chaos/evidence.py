@@ -1,0 +1,87 @@
+"""What does a run leave behind? A folder from which it can be judged again, without the stack.
+
+`history.jsonl`, `faults.jsonl` and `deliveries.jsonl` were written while it went on; the rest is
+what the witnesses said afterwards: `tables.json`, `topic.json`, `provider.sqlite`, and `run.json` for what was asked.
+"""
+
+import sqlite3
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from paidonce.chaos import witnesses
+from paidonce.chaos.facts import (
+    Drained,
+    EffectRow,
+    EventRow,
+    Facts,
+    LedgerLine,
+    PaymentRow,
+    RefundRow,
+    Result,
+    TopicRecord,
+)
+from paidonce.chaos.fault_log import faults
+from paidonce.chaos.history import operations
+
+#: The members of Facts that come from tables, and their rows.
+ROWS: dict[str, type] = {
+    "payments": PaymentRow,
+    "refunds": RefundRow,
+    "ledger": LedgerLine,
+    "effects": EffectRow,
+    "events": EventRow,
+}
+TEXTS = ("parked", "dead_letters")
+
+
+class EvidenceError(Exception):
+    """A folder does not hold the evidence of a run; the message says what is missing or wrong."""
+
+
+def save(folder: Path, result: Result) -> None:
+    """Write what the witnesses said into the folder, beside what was written while the run went on."""
+    facts = result.facts
+    tables = {name: [asdict(row) for row in getattr(facts, name)] for name in ROWS}
+    _write(folder / "tables.json", tables | {name: list(getattr(facts, name)) for name in TEXTS})
+    _write(folder / "topic.json", [asdict(record) for record in facts.topic])
+    asked = asdict(replace(result, facts=Facts()))
+    asked.pop("facts")
+    _write(folder / "run.json", asked | {"endpoints": sorted(facts.endpoints)})
+
+
+def load(folder: Path) -> Result:
+    """Read a run.
+
+    Raises:
+        EvidenceError: the folder does not hold one.
+    """
+    try:
+        return _read(folder)
+    except FileNotFoundError as error:
+        raise EvidenceError(f"{folder} holds no evidence of a run: {error.filename} is missing") from None
+    except (ValueError, TypeError, KeyError, sqlite3.Error) as error:
+        raise EvidenceError(f"the evidence in {folder} cannot be read: {error}") from error
+
+
+def _read(folder: Path) -> Result:
+    asked = orjson.loads((folder / "run.json").read_bytes())
+    tables = orjson.loads((folder / "tables.json").read_bytes())
+    said: dict[str, Any] = {name: [row(**fields) for fields in tables[name]] for name, row in ROWS.items()}
+    said |= {name: tables[name] for name in TEXTS}
+    facts = Facts(
+        **said,
+        **witnesses.journal(folder / "provider.sqlite"),
+        operations=operations(folder / "history.jsonl"),
+        topic=[TopicRecord(**record) for record in orjson.loads((folder / "topic.json").read_bytes())],
+        deliveries=witnesses.mailbox(folder / "deliveries.jsonl"),
+        endpoints=frozenset(asked.pop("endpoints")),
+        faults=faults(folder / "faults.jsonl"),
+    )
+    return Result(**asked | {"drained": Drained(**asked["drained"])}, facts=facts)
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

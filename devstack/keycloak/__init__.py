@@ -1,0 +1,1 @@
+"""A real identity provider beside the development issuer: Keycloak, for opt-in tests (docs/keycloak.md)."""

@@ -1,0 +1,74 @@
+"""How does one try whether anything is charged twice? `paidonce chaos run`, `check`, `plans`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(
+    name="chaos",
+    help="Break everything while customers pay, and judge what came of it: exit 0 valid, 1 invalid, 3 unknown.",
+    no_args_is_help=True,
+)
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Copy report.json to this file.", dir_okay=False)]
+
+
+@app.command()
+def run(  # noqa: PLR0917  the command line's options
+    plan: Annotated[str, typer.Argument(help="One of `paidonce chaos plans`, or a TOML file.")] = "kills",
+    payments: Annotated[int | None, typer.Option(min=1, help="Payments to make; by default the plan's.")] = None,
+    seconds: Annotated[float | None, typer.Option("--for", min=1, help="Seconds of load.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides load, faults and their order; by default random.")] = None,
+    only: Annotated[str | None, typer.Option(help="Make only these faults: their numbers, e.g. 2,5.")] = None,
+    client: Annotated[Literal["kafka-python", "librdkafka"] | None, typer.Option(help="The relay's producer.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder of report and evidence.", file_okay=False)] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Carry out a plan on a fresh stack; the last line is one JSON object."""
+    from paidonce.chaos.command import run as carry_out  # noqa: PLC0415  a quick --help
+    from paidonce.chaos.plan import PlanError  # noqa: PLC0415
+
+    settings: dict[str, Any] = {"kafka_client": client} if client else {}
+    try:
+        numbers = None if only is None else {int(number) for number in only.split(",")}
+    except ValueError:
+        raise typer.BadParameter(f"{only!r} are no numbers separated by commas", param_hint="--only") from None
+    try:
+        status = carry_out(
+            plan,
+            payments=payments,
+            seconds=seconds,
+            seed=seed,
+            only=numbers,
+            settings=settings,
+            folder=report,
+            json=json_file,
+        )
+    except PlanError as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(status)
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="The evidence of a run.", file_okay=False, exists=True)],
+    json_file: JsonFile = None,
+) -> None:
+    """Judge the evidence of an earlier run again, without the stack."""
+    from paidonce.chaos.command import check as judge  # noqa: PLC0415
+    from paidonce.chaos.evidence import EvidenceError  # noqa: PLC0415
+
+    try:
+        raise typer.Exit(judge(folder, json_file))
+    except EvidenceError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
+def plans() -> None:
+    """List the plans of the house."""
+    from paidonce.chaos.plan import load, names  # noqa: PLC0415
+
+    for name in names():
+        typer.echo(f"{name:10} {load(name).says}")
