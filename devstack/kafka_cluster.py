@@ -5,8 +5,10 @@ die at any moment without anything being lost, and two of three controllers stil
 (docs/operations.md, "Outages and failover").
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from paidonce.devstack.detour import Detour, straight
 from paidonce.devstack.kafka import Kafka, Node, begin, format_storage, java_command, new_cluster_id, wait_started
 from paidonce.devstack.ports import LOOPBACK
 from paidonce.devstack.runs import Run
@@ -30,17 +32,37 @@ REPLICATED = {
 }
 
 
-def start_cluster(run: Run, *, brokers: int = 3, quick: bool = True) -> Kafka:
-    """Start fresh brokers in the run's folder; raises as `start_kafka` does."""
+def start_cluster(run: Run, *, brokers: int = 3, quick: bool = True, detour: Detour = straight) -> Kafka:
+    """Start fresh brokers in the run's folder, which reach each other by the `detour`; raises as `start_kafka` does."""
     java = java_command(quick=quick, heap=HEAP)
     nodes = [Node(number, run.folder / f"kafka-{number}") for number in range(1, brokers + 1)]
-    voters = ",".join(f"{node.id}@{LOOPBACK}:{node.controller}" for node in nodes)
-    cluster = new_cluster_id()
+    cluster, led = new_cluster_id(), []
     for node in nodes:
-        node.configure(REPLICATED | {"controller.quorum.voters": voters})
+        led.append(node.led_to(detour))
+        by_detour: dict[str, tuple[int, str]] = {}
+        if detour is not straight:
+            peers = detour(f"kafka-{node.id}-peers", f"{LOOPBACK}:{node.peers}")
+            by_detour = {"LED": (node.led, led[-1]), "PEERS": (node.peers, peers)}
+        node.configure(
+            REPLICATED
+            | {"controller.quorum.voters": _voters(node, nodes, detour)}
+            | ({"inter.broker.listener.name": "PEERS"} if by_detour else {}),
+            by_detour,
+        )
     with ThreadPoolExecutor(brokers) as threads:
         list(threads.map(lambda node: format_storage(java, node, cluster), nodes))
     processes = [begin(run, java, node, node.folder.name) for node in nodes]
     for process in processes:
         wait_started(process)
-    return Kafka(",".join(f"{LOOPBACK}:{node.port}" for node in nodes), processes[0], processes[1:])
+    bootstrap = ",".join(f"{LOOPBACK}:{node.port}" for node in nodes)
+    return Kafka(bootstrap, processes[0], processes[1:], ",".join(led))
+
+
+def _voters(seen_from: Node, nodes: Sequence[Node], detour: Detour) -> str:
+    """Return the controllers as one of them reaches them: itself directly, each other by a detour of the two."""
+
+    def address(node: Node) -> str:
+        own = f"{LOOPBACK}:{node.controller}"
+        return own if node is seen_from else detour(f"kafka-{node.id}-controller-from-{seen_from.id}", own)
+
+    return ",".join(f"{node.id}@{address(node)}" for node in nodes)

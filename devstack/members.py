@@ -45,12 +45,12 @@ class Ports:
         return [_url(port) for port in self.apis]
 
 
-def outsiders(ports: Ports, folder: Path) -> list[Member]:
-    """Return the provider, which needs no server of ours; its journal is in `folder`."""
+def outsiders(ports: Ports, folder: Path, api_url: str) -> list[Member]:
+    """Return the provider, which needs no server of ours; its journal is in `folder`, its webhooks go to the API."""
     provider = {
         "PAIDONCE_SIMULATOR_PORT": str(ports.provider),
         "PAIDONCE_SIMULATOR_JOURNAL": str(journal(folder)),
-        "PAIDONCE_SIMULATOR_WEBHOOK_URL": ports.api_urls[0] + "/webhooks/provider",
+        "PAIDONCE_SIMULATOR_WEBHOOK_URL": api_url + "/webhooks/provider",
     }
     return [Member("provider", ["provider"], ports.provider_url + "/healthz", provider)]
 

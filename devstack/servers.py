@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from paidonce.app.settings import Settings
 from paidonce.devstack import containers
+from paidonce.devstack.detour import Detour, straight
 from paidonce.devstack.errors import StackError
 from paidonce.devstack.kafka import Kafka, start_kafka
 from paidonce.devstack.kafka_cluster import start_cluster
@@ -41,13 +42,20 @@ class Servers:
 
 
 def start_servers(
-    run: Run, settings: Settings, *, durable: bool, report: Report, brokers: int = 1, standby: bool = False
+    run: Run,
+    settings: Settings,
+    *,
+    durable: bool,
+    report: Report,
+    brokers: int = 1,
+    standby: bool = False,
+    detour: Detour = straight,
 ) -> Servers:
     """Start all three at once, of Kafka `brokers` (1 or 3), PostgreSQL with a synchronous `standby` where one is asked.
 
     The first that cannot start raises StackError.
     """
-    _check_ours(settings, brokers=brokers, standby=standby)
+    _check_ours(settings, brokers=brokers, standby=standby, led=detour is not straight)
     if _from_here("kafka", settings):
         # Here a first start's download can be interrupted; in a thread it could not.
         kafka_jars()
@@ -55,7 +63,9 @@ def start_servers(
         postgres = threads.submit(
             _reported, report, "PostgreSQL", lambda: _take_pair(run, settings, durable=durable, standby=standby)
         )
-        kafka = threads.submit(_reported, report, "Apache Kafka", lambda: take_kafka(run, settings, brokers=brokers))
+        kafka = threads.submit(
+            _reported, report, "Apache Kafka", lambda: take_kafka(run, settings, brokers=brokers, detour=detour)
+        )
         valkey = threads.submit(_reported, report, "Valkey", lambda: take_valkey(run, settings))
         try:
             alone, pair = postgres.result()
@@ -66,8 +76,13 @@ def start_servers(
             raise
 
 
-def _check_ours(settings: Settings, *, brokers: int, standby: bool) -> None:
-    for wanted, name, many in ((brokers > 1, "kafka", f"{brokers} brokers"), (standby, "dsn", "a standby")):
+def _check_ours(settings: Settings, *, brokers: int, standby: bool, led: bool) -> None:
+    for wanted, name, many in (
+        (brokers > 1, "kafka", f"{brokers} brokers"),
+        # A broker's clients go on to the address that it says itself.
+        (led, "kafka", "a detour"),
+        (standby, "dsn", "a standby"),
+    ):
         if wanted and not _from_here(name, settings):
             raise StackError(f"{many}: only of embedded servers; unset PAIDONCE_{name.upper()} and PAIDONCE_STACK")
 
@@ -99,13 +114,13 @@ def take_postgres(run: Run, settings: Settings, *, durable: bool) -> Postgres:
     return start_postgres(run, durable=durable)
 
 
-def take_kafka(run: Run, settings: Settings, *, brokers: int = 1) -> Kafka:
+def take_kafka(run: Run, settings: Settings, *, brokers: int = 1, detour: Detour = straight) -> Kafka:
     """Return the broker that PAIDONCE_KAFKA names, or fresh ones: one, or a cluster."""
     if "kafka" in settings.model_fields_set:
         return Kafka(settings.kafka)
     if settings.stack == "containers":
         return Kafka(containers.kafka_bootstrap(run))
-    return start_kafka(run) if brokers == 1 else start_cluster(run, brokers=brokers)
+    return start_kafka(run, detour=detour) if brokers == 1 else start_cluster(run, brokers=brokers, detour=detour)
 
 
 def take_valkey(run: Run, settings: Settings) -> Valkey:

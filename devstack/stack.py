@@ -6,8 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pydantic import SecretStr
+
 from paidonce.app.db import engine
 from paidonce.app.settings import Settings
+from paidonce.devstack.detour import Detour, straight, url
 from paidonce.devstack.issuer.clients import NATIVE
 from paidonce.devstack.issuer.logins import PER_MINUTE
 from paidonce.devstack.issuer.people import first_person
@@ -47,7 +50,8 @@ class Stack:
     One server of each, unless `brokers` is 3 (Kafka as a cluster, everything replicated) or `standby` is set
     (PostgreSQL with a synchronous one). `overrides` are settings of the children by field name, over
     those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours
-    otherwise than by the command line. `logins_per_minute` is the issuer's bound for one name.
+    otherwise than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the
+    servers by other addresses. `logins_per_minute` is the issuer's bound for one name.
 
     Raises:
         StackError: something did not start; says what was waited for.
@@ -63,9 +67,10 @@ class Stack:
         overrides: Mapping[str, Any] | None = None,
         logins_per_minute: int = PER_MINUTE,
         launch: Launch = plainly,
+        detour: Detour = straight,
         report: Report = lambda _words: None,
     ) -> None:
-        self._replicas, self._launch, self._report = replicas, launch, report
+        self._replicas, self._launch, self._report, self._detour = replicas, launch, report, detour
         self._durable, self._brokers, self._standby = durable, brokers, standby
         self._overrides, self._logins_per_minute = dict(overrides or {}), logins_per_minute
         self._closing = ExitStack()
@@ -92,11 +97,11 @@ class Stack:
 
     @property
     def addresses(self) -> Addresses:
-        """Where everything is."""
+        """Where everything is: directly, but for the API's replicas, which clients reach by the detour."""
         ports, servers = self._ports, self._servers
         return Addresses(
-            api=ports.api_urls[0],
-            apis=ports.api_urls,
+            api=self._api_urls[0],
+            apis=self._api_urls,
             issuer=ports.issuer_url,
             jwks=ports.issuer_url + "/.well-known/jwks.json",
             provider=ports.provider_url,
@@ -161,11 +166,14 @@ class Stack:
     def _start(self, started: ExitStack) -> None:
         given = Settings()
         self._ports = Ports([free_port() for _ in range(self._replicas)])
+        self._api_urls = [
+            url(self._detour, f"api-{number}", given) for number, given in enumerate(self._ports.api_urls, 1)
+        ]
         self._supervisor = Supervisor(self.run, self._launch)
         started.callback(self._stop)
         own = self._before_servers(given)
         # It needs no server, and starts while the servers do.
-        self._supervisor.start(outsiders(self._ports, self.run.folder), environment(own))
+        self._supervisor.start(outsiders(self._ports, self.run.folder, self._api_urls[0]), environment(own))
         self._report("starting PostgreSQL, Apache Kafka and Valkey")
         self._servers = start_servers(
             self.run,
@@ -174,6 +182,7 @@ class Stack:
             report=self._report,
             brokers=self._brokers,
             standby=self._standby,
+            detour=self._detour,
         )
         own |= self._of_servers(self._servers)
         self._settings = Settings(**own)
@@ -192,15 +201,21 @@ class Stack:
         return {name: value for name, value in wished.items() if name not in given.model_fields_set} | {
             "issuer": self._ports.issuer_url,
             "jwks_folder": self.run.folder / "keys",
-            "provider_url": self._ports.provider_url,
+            "provider_url": url(self._detour, "provider", self._ports.provider_url),
             "provider_secret": new_secret(),
+            **self._key_set(),
         }
+
+    def _key_set(self) -> dict[str, str]:
+        """Say where the issuer's key set is, where its own discovery would lead past the detour."""
+        jwks = self._ports.issuer_url + "/.well-known/jwks.json"
+        return {} if self._detour is straight else {"jwks_url": url(self._detour, "issuer", jwks)}
 
     def _of_servers(self, servers: Servers) -> dict[str, Any]:
         own: dict[str, Any] = {
-            "dsn": servers.postgres.dsn,
-            "kafka": servers.kafka.bootstrap,
-            "valkey": servers.valkey.url,
+            "dsn": url(self._detour, "postgres", servers.postgres.dsn),
+            "kafka": servers.kafka.led or servers.kafka.bootstrap,
+            "valkey": url(self._detour, "valkey", servers.valkey.url),
         }
         if self._brokers > 1:
             own["topic_replication"] = self._brokers
@@ -214,7 +229,7 @@ class Stack:
             self._report(f"{name} did not stop by itself, and was killed")
 
     def _migrate(self) -> None:
-        bind = engine(self._settings, size=1)
+        bind = engine(self._settings.model_copy(update={"dsn": SecretStr(self._servers.postgres.dsn)}), size=1)
         try:
             upgrade(bind, self._settings)
         finally:

@@ -22,6 +22,8 @@ from paidonce.workers.consumer_records import Record
 
 #: Heartbeats of one session: two may be lost.
 HEARTBEATS_A_SESSION = 3
+#: Milliseconds that any request may take, at least: a fetch waits half a second for records.
+REQUEST_LEAST_MS = 2_000
 #: Milliseconds that a close may take with a broker that is away: the group notices by itself.
 CLOSE_MS = 1_000
 #: Bytes of one fetch and partition, at least: one of the largest events.
@@ -77,6 +79,8 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
             partition_assignment_strategy=(CooperativeStickyAssignor,),
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // HEARTBEATS_A_SESSION,
+            # A broker that is silent for a session has given our place away; waiting on helps nobody (default: 30 s).
+            request_timeout_ms=max(REQUEST_LEAST_MS, session_ms),
             max_poll_records=settings.consumer_batch,
             max_partition_fetch_bytes=max(FETCH_BYTES_LEAST, settings.consumer_batch * EVENT_BYTES),
             metrics_enabled=False,
