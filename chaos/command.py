@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from paidonce.chaos import evidence
+from paidonce.chaos import evidence, page
 from paidonce.chaos.conduct import conduct
 from paidonce.chaos.plan import Plan, load
 from paidonce.chaos.report import Report, report, show, write
@@ -73,6 +73,7 @@ def sized(plan: Plan, *, payments: int | None = None, seconds: float | None = No
 
 def _judged(made: Report, folder: Path, console: Console, json: Path | None) -> int:
     write(made, folder)
+    page.write(folder, made)
     if json is not None:
         shutil.copyfile(folder / "report.json", json)
     show(made, console, folder)

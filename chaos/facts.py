@@ -21,6 +21,8 @@ class Charge:
     status: str
     amount: int
     currency: str
+    #: seconds since 1970
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class ProviderRefund:
     charge: str
     status: str
     amount: int
+    #: seconds since 1970
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,8 @@ class TopicRecord:
     sequence: int
     partition: int
     offset: int
+    #: seconds since 1970, by the producer's clock
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +124,8 @@ class Delivery:
     verified: bool
     #: what the merchant answered
     status: int
+    #: seconds since 1970 at which it arrived
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Any
 
 import orjson
@@ -67,7 +68,7 @@ class Merchant:
         status = 400 if not verified else 500 if unwell else 204
         sha256 = hashlib.sha256(body).hexdigest()
         line = {"tenant": tenant, "webhook_id": webhook_id, "sha256": sha256, "verified": verified, "status": status}
-        self._file.write(orjson.dumps(line) + b"\n")
+        self._file.write(orjson.dumps({**line, "at": time()}) + b"\n")
         return status
 
     def _verified(self, tenant: str, headers: Mapping[str, str], body: bytes) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from paidonce.app.auth.policy import ADMIN
-from paidonce.chaos import merchant, tables, witnesses, workload
+from paidonce.chaos import merchant, moments, tables, witnesses, workload
 from paidonce.chaos.drain import drain
 from paidonce.chaos.facts import Facts, Fault, Result
 from paidonce.chaos.history import operations
@@ -151,6 +151,7 @@ def _bound(process: "subprocess.Popen[bytes]", seconds: float) -> None:
 def _ask(stack: Stack, folder: Path, fired: Sequence[Fault]) -> Facts:
     with tables.connect(stack.addresses.dsn) as connection:
         said: dict[str, Any] = tables.tables(connection)
+        moments.save(connection, folder)
     witnesses.copy_journal(Path(stack.addresses.journal), folder / "provider.sqlite")
     said |= witnesses.journal(folder / "provider.sqlite")
     return Facts(

@@ -15,8 +15,8 @@ from kafka import KafkaConsumer, TopicPartition
 from paidonce.chaos.facts import Charge, Delivery, ProviderRefund, TopicRecord
 from paidonce.chaos.history import lines
 
-CHARGES = "SELECT id, idem_key AS key, reference, status, amount, currency FROM charges ORDER BY at"
-REFUNDS = "SELECT id, idem_key AS key, reference, charge, status, amount FROM refunds ORDER BY at"
+CHARGES = "SELECT id, idem_key AS key, reference, status, amount, currency, at FROM charges ORDER BY at"
+REFUNDS = "SELECT id, idem_key AS key, reference, charge, status, amount, at FROM refunds ORDER BY at"
 CALLS = "SELECT count(*) FROM calls WHERE method = 'POST'"
 
 #: Seconds for reading the whole topic: thousands of records take less than one.
@@ -83,6 +83,7 @@ def _record(record: Any) -> TopicRecord:
         sequence=int(headers.get("ce_sequence", "0")),
         partition=record.partition,
         offset=record.offset,
+        at=record.timestamp / 1000,
     )
 
 
