@@ -88,7 +88,9 @@ def of(payment: str, folder: Path) -> list[Moment]:
     if not path.exists():
         return []
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
-        found = [Moment(*row) for row in file.execute("SELECT at, place, what FROM moments WHERE payment = ?", [payment])]
+        found = [
+            Moment(*row) for row in file.execute("SELECT at, place, what FROM moments WHERE payment = ?", [payment])
+        ]
         found += _published(file, payment)
     return sorted(found, key=lambda moment: moment.at)
 

@@ -135,7 +135,7 @@ def show(report: Report, console: Console, folder: Path) -> None:
     _show_verdict(report, console)
     console.print("\n[bold]Where to look next[/bold]")
     evidence = (
-        ("the evidence of this run", f"{folder}/ (report.html, report.md, report.json, history.jsonl, provider.sqlite, logs)"),
+        ("the evidence of this run", f"{folder}/ (report.html, report.md, report.json, the witnesses, logs)"),
     )
     again = (("this run again", repeat(report.result)), ("judge it again", f"paidonce chaos check {folder}"))
     console.print(_table([*evidence, *again, *NEXT]))

@@ -122,7 +122,9 @@ def of_matrix(matrix: Matrix) -> HeatMap:
     names = list(dict.fromkeys((trial.safeguard or CONTROL, trial.plan) for trial in matrix.trials))
     rows = []
     for name, plan in names:
-        runs = {trial.seed: trial for trial in matrix.trials if ((trial.safeguard or CONTROL), trial.plan) == (name, plan)}
+        runs = {
+            trial.seed: trial for trial in matrix.trials if ((trial.safeguard or CONTROL), trial.plan) == (name, plan)
+        }
         first = next(iter(runs.values()))
         cells = [_cell(runs.get(seed), f"{name}, plan {plan}, seed {seed}") for seed in seeds]
         remark = f"{first.checker}: {first.evidence}".strip(": ") if first.safeguard else ""

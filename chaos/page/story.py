@@ -87,7 +87,9 @@ def _telling(payment: str, subject: str | None, violation: Violation | None) -> 
 def _marked(lines: Iterable[Line], telling: Collection[str]) -> list[Line]:
     """Mark lines that name a thing of the evidence: an id, so neither a word nor a figure."""
     ids = {name for name in telling if any(sign in name for sign in "-_#") and any(map(str.isdigit, name))}
-    return [replace(line, evidence=line.place != "fault" and not ids.isdisjoint(named_in([line.what]))) for line in lines]
+    return [
+        replace(line, evidence=line.place != "fault" and not ids.isdisjoint(named_in([line.what]))) for line in lines
+    ]
 
 
 def _clients(payment: str, facts: Facts) -> Iterator[Line]:

@@ -43,10 +43,10 @@ class Layout:
 
 LAYOUTS = (
     Layout("wide", width=960, left=168, panel=110, lane=26, above=False, ticks=10),
-    Layout("narrow", width=340, left=36, panel=92, lane=36, above=True, ticks=5),
+    Layout("narrow", width=340, left=48, panel=92, lane=36, above=True, ticks=5),
 )
 #: Above a panel, for its title; right of it, for the last letters of its edge; below it all, for the time.
-TITLE, RIGHT, FOOT = 26, 14, 34
+TITLE, RIGHT, FOOT = 34, 14, 34
 
 
 def timeline(series: Series, faults: Sequence[Fault]) -> Markup:
@@ -180,12 +180,13 @@ class _Plot:
         group.append(drawsvg.Rectangle(left, bottom - height, felt, height, class_="felt"))
         group.append(drawsvg.Rectangle(left, bottom - height, round(over - left, 1), height, class_="struck"))
         self._parts.append(group)
-        number, named = str(fault.number), f"{fault.number} {fault.kind}"
-        text = number if self._layout.above or len(named) * LETTER > room else named
-        if over - left < BAND_LEAST * 2:
-            self._text(text, over + 3, bottom - 3, "label")
+        named = [f"{fault.number} {fault.kind}", str(fault.number)][int(self._layout.above) :]
+        inside = [text for text in named if len(text) * LETTER + 6 <= over - left]
+        beside = [text for text in named if len(text) * LETTER + 6 <= room - (over - left)]
+        if inside and (inside[0] == named[0] or not beside):
+            self._text(inside[0], left + 3, bottom - 3, "label over")
         else:
-            self._text(text, left + 3, bottom - 3, "label over")
+            self._text((beside or named[-1:])[0], over + 3, bottom - 3, "label name")
 
     def _band(self, fault: Fault) -> tuple[float, float, float]:
         """Return where a fault began, where its cause was over, and where whom it struck worked again."""
@@ -203,5 +204,3 @@ class _Plot:
 
     def _text(self, text: str, x: float, y: float, classes: str) -> None:
         self._parts.append(drawsvg.Text(text, 11, round(x, 1), round(y, 1), class_=classes))
-
-

@@ -39,7 +39,7 @@ def invalid(good: Facts, tmp_path: Path) -> Path:
     """The page of a run with a double charge, with hostile names in it, an atlas and a matrix."""
     charge = replace(good.charges[0], at=2.0)
     faults = [
-        Fault(number=n, kind=HOSTILE if n == 3 else "kill", target=f"consumer-notifications-{n % 5}", fired_at=1.0 + n / 9,
+        Fault(number=n, kind=HOSTILE if n == 3 else "kill", target=f"notifications-{n % 5}", fired_at=1.0 + n / 9,
               healed_at=1.2 + n / 9, back_after_s=0.4, saw=HOSTILE)
         for n in range(1, 40)
     ]  # fmt: skip
