@@ -134,9 +134,7 @@ def show(report: Report, console: Console, folder: Path) -> None:
         console.print(f"  {mark}  {finding.checker.promise} [dim]({finding.examined:,} {finding.checker.counts})[/dim]")
     _show_verdict(report, console)
     console.print("\n[bold]Where to look next[/bold]")
-    evidence = (
-        ("the evidence of this run", f"{folder}/ (report.html, report.md, report.json, the witnesses, logs)"),
-    )
+    evidence = (("the evidence of this run", f"{folder}/ (report.html, report.md, report.json, the witnesses, logs)"),)
     again = (("this run again", repeat(report.result)), ("judge it again", f"paidonce chaos check {folder}"))
     console.print(_table([*evidence, *again, *NEXT]))
 

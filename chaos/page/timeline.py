@@ -144,13 +144,17 @@ class _Plot:
         return self._time(begin), self._time(begin + self._series.stretch_s)
 
     def _shades(self, bottom: float) -> None:
-        """Shade everything above for as long as a fault was felt."""
-        shades: list[drawsvg.DrawingElement] = []
-        for fault in self._fired:
-            left, _, right = self._band(fault)
-            width = max(1.0, right - left)
-            shades.append(drawsvg.Rectangle(left, TITLE, round(width, 1), bottom - TITLE, class_="shade"))
-        self._parts[:0] = shades
+        """Shade everything above for as long as some fault was felt; where several were, no darker."""
+        felt: list[tuple[float, float]] = []
+        for left, _, right in sorted(map(self._band, self._fired)):
+            if felt and left <= felt[-1][1]:
+                felt[-1] = (felt[-1][0], max(felt[-1][1], right))
+            else:
+                felt.append((left, max(left + 1.0, right)))
+        self._parts[:0] = [
+            drawsvg.Rectangle(left, TITLE, round(right - left, 1), bottom - TITLE, class_="shade")
+            for left, right in felt
+        ]
 
     def _lanes(self, y: float) -> float:
         self._title(y - TITLE, "faults", [("struck", "at work"), ("felt", "until whom it struck works again")])

@@ -11,7 +11,7 @@ from kafka.admin import NewTopic
 
 from paidonce.app.clock import new_id
 from paidonce.app.settings import Settings
-from paidonce.chaos import tables, witnesses
+from paidonce.chaos import moments, tables, witnesses
 from paidonce.chaos.drain import drain
 from paidonce.devstack.provider.journal import SCHEMA
 
@@ -55,6 +55,35 @@ def test_the_tables_are_read_as_they_are(filled: str) -> None:
     assert [row.state for row in said["effects"]] == ["unknown"]
     assert said["parked"] == ["ledger m-1 later"]
     assert said["refunds"] == said["ledger"] == said["dead_letters"] == []
+
+
+def test_the_moments_of_a_payment_are_kept_with_the_window_that_carried_its_event(filled: str, tmp_path: Path) -> None:
+    with psycopg.connect(filled) as connection:
+        connection.execute(
+            "INSERT INTO relay_windows (shard, number, epoch, s1, s2, lo, hi, identity)"
+            " SELECT shard, 7, 1, '3:3:'::pg_snapshot, pg_current_snapshot(), 0, position, gen_random_uuid() FROM outbox"
+        )
+        connection.execute("INSERT INTO inbox (consumer, message_id) VALUES ('charges', %s)", [EVENT])
+        connection.execute(
+            "INSERT INTO effect_history (effect_id, event, state) SELECT id, 'created', 'pending' FROM effects"
+        )
+        connection.commit()
+    with tables.connect(filled) as connection:
+        moments.save(connection, tmp_path)
+    said = moments.of(PAYMENT, tmp_path)
+    assert {moment.place for moment in said} == {"commit", "window", "inbox", "effect"}
+    assert [moment.at for moment in said] == sorted(moment.at for moment in said)
+    (window,) = [moment.what for moment in said if moment.place == "window"]
+    assert window.startswith("window 7 of shard ")
+    assert moments.of("another", tmp_path) == moments.of(PAYMENT, tmp_path / "older") == []
+
+
+@pytest.mark.parametrize(("txid", "seen"), [(4, True), (5, False), (6, True), (7, False), (9, False)])
+def test_a_snapshot_is_read_as_the_server_reads_it(filled: str, txid: int, *, seen: bool) -> None:
+    assert moments.visible(txid, "5:9:5,7") == seen
+    with psycopg.connect(filled) as connection:
+        row = connection.execute("SELECT pg_visible_in_snapshot(%s::text::xid8, '5:9:5,7')", [txid]).fetchone()
+    assert row == (seen,)
 
 
 def test_a_witness_cannot_write(filled: str) -> None:
