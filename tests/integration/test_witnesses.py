@@ -61,7 +61,8 @@ def test_the_moments_of_a_payment_are_kept_with_the_window_that_carried_its_even
     with psycopg.connect(filled) as connection:
         connection.execute(
             "INSERT INTO relay_windows (shard, number, epoch, s1, s2, lo, hi, identity)"
-            " SELECT shard, 7, 1, '3:3:'::pg_snapshot, pg_current_snapshot(), 0, position, gen_random_uuid() FROM outbox"
+            " SELECT shard, 7, 1, '3:3:'::pg_snapshot, pg_current_snapshot(), 0, position, gen_random_uuid()"
+            " FROM outbox"
         )
         connection.execute("INSERT INTO inbox (consumer, message_id) VALUES ('charges', %s)", [EVENT])
         connection.execute(
