@@ -71,7 +71,7 @@ def _strike(arena: Arena, planned: Planned, log: FaultLog, told: Callable[[Plann
 
 def _is_back(arena: Arena, target: str) -> bool:
     """Wait for the target, or for everybody when it is none of our processes."""
-    names = [target] if target in arena.stack.pids() else []
+    names = [target] if target in arena.stack.names() else []
     try:
         arena.stack.wait_ready(*names, within_s=BACK_WITHIN_S)
     except StackError:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from paidonce.chaos.carry_out import carry_out, check
 from paidonce.chaos.facts import Fault, Result
 from paidonce.chaos.fault_log import FaultLog, faults
 from paidonce.chaos.plan import Plan
+from paidonce.chaos.proxy.client import Proxies
 from paidonce.chaos.run import PROVIDER, MakeFaults, Watcher, execute
-from paidonce.chaos.schedule import schedule
+from paidonce.chaos.schedule import Planned, schedule
 from paidonce.chaos.step_log import StepLogs
+from paidonce.devstack.detour import straight
 from paidonce.devstack.stack import Stack
 
 
@@ -40,12 +42,11 @@ def conduct(
     check(plan)
     steps = StepLogs(folder)
     watcher.says("starting PostgreSQL, Kafka and the processes")
-    with stack_of(plan, steps, settings or {}) as stack:
+    with proxies_of(plan) as proxies, stack_of(plan, steps, settings or {}, proxies) as stack:
         watcher.says("paying")
+        make_faults = _faults(schedule(plan, seed, plan.load.lasts_s), only, folder, proxies)
         try:
-            result = execute(
-                stack, folder, watcher, plan=plan, seed=seed, make_faults=_faults(plan, folder, seed, only)
-            )
+            result = execute(stack, folder, watcher, plan=plan, seed=seed, make_faults=make_faults)
         finally:
             with suppress(FileExistsError):
                 shutil.copytree(stack.run.folder / "logs", folder / "logs")
@@ -55,8 +56,13 @@ def conduct(
     return evidence.load(folder)
 
 
-def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any]) -> Stack:
-    """Return the stack that the plan is made on, not started yet."""
+def proxies_of(plan: Plan) -> AbstractContextManager[Proxies | None]:
+    """Return the proxy that the plan's stack is led through, not started yet; of nothing when it asks for none."""
+    return Proxies() if plan.ground.proxied else nullcontext()
+
+
+def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any], proxies: Proxies | None) -> Stack:
+    """Return the stack that the plan is made on, not started yet; led through `proxies` where there are any."""
 
     def launched(name: str) -> Sequence[str]:
         return launch.arguments(
@@ -70,12 +76,16 @@ def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any]) -> Stack:
         standby=ground.standby,
         overrides={**PROVIDER, **ground.settings, **settings},
         launch=launched,
+        detour=proxies.detour if proxies else straight,
     )
 
 
-def _faults(plan: Plan, folder: Path, seed: int, only: Collection[int] | None) -> MakeFaults:
-    def make(stack: Stack, load_s: float, began: float, told: Callable[[Fault], None]) -> list[Fault]:
-        planned = [one for one in schedule(plan, seed, load_s) if only is None or one.number in only]
-        return carry_out(Arena(stack, folder), planned, began, told)
+def _faults(
+    scheduled: Sequence[Planned], only: Collection[int] | None, folder: Path, proxies: Proxies | None
+) -> MakeFaults:
+    planned = [one for one in scheduled if only is None or one.number in only]
+
+    def make(stack: Stack, began: float, told: Callable[[Fault], None]) -> list[Fault]:
+        return carry_out(Arena(stack, folder, proxies), planned, began, told)
 
     return make

@@ -36,10 +36,10 @@ class Outage:
     do: Callable[[Stack], object]
 
 
-def outages(*planned: Outage) -> MakeFaults:
-    """Return the outages as a run carries them out; one is over when every process of ours is ready again."""
+def outages(*planned: Outage, load_s: float) -> MakeFaults:
+    """Return the outages of a load of so many seconds; one is over when every process of ours is ready again."""
 
-    def strike(stack: Stack, load_s: float, began: float, told: Callable[[Fault], None]) -> list[Fault]:
+    def strike(stack: Stack, began: float, told: Callable[[Fault], None]) -> list[Fault]:
         done: list[Fault] = []
         for outage in planned:
             while monotonic() < began + outage.at * load_s:

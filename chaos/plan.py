@@ -38,6 +38,11 @@ class Load(_Part):
     #: seconds after the load within which everything must be final
     drain_s: float = Field(30.0, gt=0)
 
+    @property
+    def lasts_s(self) -> float:
+        """Seconds over which the payments are spread."""
+        return max(self.seconds, self.payments / self.pace)
+
 
 class Ground(_Part):
     """What the run is made on."""

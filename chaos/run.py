@@ -54,9 +54,9 @@ class Watcher(Protocol):
         """The load is over; this is not finished yet."""
 
 
-#: Makes the faults while the load runs: on which stack, for how many seconds, since when on the monotonic clock, and
-#: who is told of each. Returns every fault that was planned, in order, once the stack has got over it.
-MakeFaults = Callable[[Stack, float, float, Callable[[Fault], None]], list[Fault]]
+#: Makes the faults while the load runs: on which stack, since when on the monotonic clock, and who is told of each.
+#: Returns every fault that was planned, in order, once the stack has got over it.
+MakeFaults = Callable[[Stack, float, Callable[[Fault], None]], list[Fault]]
 
 
 class WorkloadError(Exception):
@@ -87,7 +87,7 @@ def execute(
         config = workload.Config(
             seed=seed,
             payments=load.payments,
-            load_s=max(load.seconds, load.payments / load.pace),
+            load_s=load.lasts_s,
             methods=load.methods or METHODS,
             apis=tuple(apis or stack.addresses.apis),
             history=str(folder / "history.jsonl"),
@@ -125,7 +125,7 @@ def _load(
 
         def strike_meanwhile() -> None:
             try:
-                fired.set_result(make_faults(stack, config.load_s, began, watcher.struck))
+                fired.set_result(make_faults(stack, began, watcher.struck))
             except Exception as error:  # noqa: BLE001  it is raised again where the result is wanted
                 fired.set_exception(error)
 

@@ -117,6 +117,10 @@ class Stack:
         ours = {name: self.process(name).pid for name in self._supervisor.names()}
         return ours | self._servers.pids()
 
+    def names(self) -> list[str]:
+        """Return the names of the processes of ours, servers left out."""
+        return self._supervisor.names()
+
     def process(self, name: str) -> Process:
         """Return the process of ours that bears the name now."""
         return self._supervisor.process(name)

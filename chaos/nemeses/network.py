@@ -43,6 +43,8 @@ STORM = 20
 #: In ACCEPT, of app/payments/store.py, and in no other statement that commits by itself.
 ACCEPTS = "INSERT INTO payments"
 BROKERS = 3
+#: Firings of one fault that are told in words: a storm has twenty like them.
+TOLD_MOST = 2
 
 
 def _everywhere(target: str, _args: Args, **fields: Any) -> list[Fault]:
@@ -120,7 +122,7 @@ def network(kind: str, proxies: Proxies, target: str, args: Args, *, within_s: f
     try:
         for fault in KINDS[kind](target, args):
             armed.append((fault, proxies.arm(fault)))  # noqa: PERF401  one that is refused must not leave the first
-        yield "; ".join(told(firing) for firing in _struck(proxies, armed, within_s))
+        yield _summary(_struck(proxies, armed, within_s))
     finally:
         for _, number in armed:
             proxies.heal(number)
@@ -148,6 +150,11 @@ def told(firing: Firing) -> str:
     where = f"{len(firing.connections)} connections of {firing.link}"
     after = f" at {firing.event} {firing.subject[:60]!r}" if firing.event else ""
     return f"{firing.kind} on {where}{after}, after {firing.to_server_bytes} + {firing.to_client_bytes} bytes"
+
+
+def _summary(firings: Sequence[Firing]) -> str:
+    shown, more = firings[:TOLD_MOST], len(firings) - TOLD_MOST
+    return "; ".join(map(told, shown)) + (f"; and {more} more" if more > 0 else "")
 
 
 def _struck(proxies: Proxies, armed: Sequence[tuple[Fault, int]], within_s: float) -> list[Firing]:

@@ -36,8 +36,8 @@ def test_each_is_charged_once(here, tmp_path):
     with Stack(replicas=2, overrides=PROVIDER) as stack:
         gateway = behind(here, stack)
 
-        def kill(stack, load_s, began, told):
-            return carry_out(Arena(stack, tmp_path), schedule(PLAN, SEED, load_s), began, told)
+        def kill(stack, began, told):
+            return carry_out(Arena(stack, tmp_path), schedule(PLAN, SEED, PLAN.load.lasts_s), began, told)
 
         run = partial(execute, stack, tmp_path, nobody(), plan=PLAN, seed=SEED)
         found = report(run(make_faults=kill, apis=[gateway.url]))

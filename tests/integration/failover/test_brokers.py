@@ -103,7 +103,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             "group": coordinator(admin, OFFSETS, f"{stack.settings.topic}-charges"),
         }
         when = dict(zip(sorted(set(killed.values())), (0.1, 0.5), strict=False))
-        made = outages(*(Outage(f"kafka-{node}", when[node], lambda _, node=node: strike(node)) for node in when))
+        killed_brokers = [Outage(f"kafka-{node}", when[node], lambda _, node=node: strike(node)) for node in when]
+        made = outages(*killed_brokers, load_s=LOAD_S)
         folder = tmp_path_factory.mktemp("brokers")
         result = execute(stack, folder, nobody(), plan=PLAN, seed=12, make_faults=made)
         topics = {name: (_replicas(admin, name), _least_in_step(admin, name)) for name in ours}

@@ -37,6 +37,7 @@ def restarted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, dict[st
     made = outages(
         Outage("postgres, fast shutdown", 0.2, partial(restart, number=signal.SIGINT)),
         Outage("postgres, SIGQUIT", 0.6, partial(restart, number=signal.SIGQUIT)),
+        load_s=LOAD_S,
     )
     with Stack(replicas=2, overrides=PROVIDER) as stack:
         folder = tmp_path_factory.mktemp("restarted")

@@ -61,7 +61,7 @@ class Seen:
 @pytest.fixture(scope="module", params=[kill_and_promote, freeze_promote_and_fence])
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with Stack(replicas=2, standby=True, overrides=PROVIDER) as stack:
-        made = outages(Outage("postgres", 0.4, request.param))
+        made = outages(Outage("postgres", 0.4, request.param), load_s=LOAD_S)
         folder = tmp_path_factory.mktemp("promotion")
         result = execute(stack, folder, nobody(), plan=PLAN, seed=13, make_faults=made)
         yield Seen(report(result), {name: stack.restarts(name) for name in stack.pids()}, stack)
