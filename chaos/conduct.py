@@ -74,6 +74,7 @@ def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any], proxies: 
         replicas=ground.replicas,
         brokers=ground.brokers,
         standby=ground.standby,
+        disk_mb=ground.disk_mb,
         overrides={**PROVIDER, **ground.settings, **settings},
         launch=launched,
         detour=proxies.detour if proxies else straight,

@@ -89,6 +89,8 @@ def found(report: Report) -> list[Row]:
         ("payments", f"{sum(f['payments'].values()):,}{_brackets(f['payments'])}"),
         ("charges", f"{sum(f['charges'].values()):,} at the provider{_brackets(f['charges'])}"),
         ("refunds", f"{sum(f['provider_refunds'].values()):,} at the provider{_brackets(f['provider_refunds'])}"),
+        ("provider's answers", _brackets(f["provider_answers"]).strip(" ()")),
+        *_left_unknown(f["left_unknown"]),
         ("conflicts", f"{sum(f['conflicts'].values()):,} answered 409{_brackets(f['conflicts'])}"),
         ("events", f"{f['topic_records']:,} on the Kafka topic for {f['events']:,} committed"),
         (
@@ -100,6 +102,11 @@ def found(report: Report) -> list[Row]:
         ("ledger", "what the provider owes, in minor units:"),
         *[(f"  {row['tenant']} {row['currency']}", _ledger(row)) for row in f["ledger"]],
     ]
+
+
+def _left_unknown(counts: Mapping[str, int]) -> list[Row]:
+    why = "as expected: nobody can know whether they happened at a provider that speaks so; a person has to ask"
+    return [("left unknown", f"{sum(counts.values()):,}{_brackets(counts)}, {why}")] if counts else []
 
 
 def _drain(drained: Drained) -> str:

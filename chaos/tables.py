@@ -4,6 +4,7 @@ The one place outside the tables' homes that reads them: a witness does not ask 
 it is to judge.
 """
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import psycopg
@@ -30,14 +31,22 @@ SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, ag
 PARKED = "SELECT consumer || ' ' || message_id || ' ' || reason FROM parked ORDER BY position"
 DEAD_LETTERS = "SELECT consumer || ' ' || message_id || ' ' || reason FROM dead_letters ORDER BY id"
 
+UNKNOWN = "SELECT count(*) FROM effects WHERE state = 'unknown' AND kind = ANY(%(left_unknown)s)"
 #: What is not finished yet, and how much of it; no row when everything is.
 UNFINISHED = """
-SELECT 'payments ' || status AS what, count(*) FROM payments WHERE status IN ('pending', 'charging') GROUP BY status
+WITH left_unknown AS (
+    SELECT id, kind, subject FROM effects WHERE state = 'unknown' AND kind = ANY(%(left_unknown)s)
+)
+SELECT 'payments ' || status AS what, count(*) FROM payments
+ WHERE status IN ('pending', 'charging')
+   AND NOT EXISTS (SELECT FROM left_unknown WHERE kind = 'charge' AND subject = payments.id::text) GROUP BY status
 UNION ALL
-SELECT 'refunds ' || status, count(*) FROM refunds WHERE status IN ('pending', 'refunding') GROUP BY status
+SELECT 'refunds ' || status, count(*) FROM refunds
+ WHERE status IN ('pending', 'refunding')
+   AND NOT EXISTS (SELECT FROM left_unknown WHERE kind = 'refund' AND subject = refunds.id::text) GROUP BY status
 UNION ALL
 SELECT kind || ' calls ' || state, count(*) FROM effects
- WHERE state IN ('pending', 'running', 'unknown') GROUP BY kind, state
+ WHERE state IN ('pending', 'running', 'unknown') AND id NOT IN (SELECT id FROM left_unknown) GROUP BY kind, state
 UNION ALL
 SELECT 'messages put aside by ' || consumer, count(*) FROM parked GROUP BY consumer
 UNION ALL
@@ -56,9 +65,15 @@ def connect(dsn: str) -> psycopg.Connection[Any]:
     return connection
 
 
-def unfinished(connection: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return what is not finished yet, and how much of it."""
-    return dict(connection.execute(UNFINISHED).fetchall())
+def unfinished(connection: psycopg.Connection[Any], left_unknown: Collection[str] = ()) -> dict[str, int]:
+    """Return what is not finished yet, and how much of it; but for unknown effects of the kinds `left_unknown`."""
+    return dict(connection.execute(UNFINISHED, {"left_unknown": [*left_unknown]}).fetchall())
+
+
+def unknown(connection: psycopg.Connection[Any], kinds: Collection[str]) -> int:
+    """Return how many effects of these kinds are unknown."""
+    row = connection.execute(UNKNOWN, {"left_unknown": [*kinds]}).fetchone()
+    return int(row[0]) if row else 0
 
 
 def tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
