@@ -54,7 +54,8 @@ def _lane(arena: Arena, lane: Sequence[Planned], began: float, log: FaultLog, to
         sleep(max(0.0, began + planned.at_s - monotonic()))
         try:
             _strike(arena, planned, log, told)
-        except DidNotFireError as error:
+        except (DidNotFireError, StackError) as error:
+            # Of one that fired and could not be healed the log says no more: it was not seen to work again.
             log.missed(planned.number, str(error))
             told(planned)
 

@@ -199,3 +199,5 @@ class Result:
     drain_within_s: float
     drained: Drained
     facts: Facts
+    #: what makes the same run again; empty: nothing of the command line does
+    command: str = ""

@@ -150,7 +150,7 @@ def show(report: Report, console: Console, folder: Path) -> None:
 
 def repeat(result: Result) -> str:
     """Return the command that makes the same run again."""
-    return f"paidonce chaos run {result.plan} --payments {result.payments} --seed {result.seed}"
+    return result.command or f"paidonce chaos run {result.plan} --payments {result.payments} --seed {result.seed}"
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -180,9 +180,10 @@ MEANING: Mapping[Verdict, str] = {
 }
 
 
-def write(report: Report, folder: Path) -> None:
-    """Write report.json and report.md into `folder`."""
-    (folder / "report.json").write_bytes(orjson.dumps(as_json(report), option=orjson.OPT_INDENT_2))
+def write(report: Report, folder: Path, shrunk: Mapping[str, Any] | None = None) -> None:
+    """Write report.json and report.md into `folder`; `shrunk` is what fewer faults did."""
+    said = as_json(report) | ({"shrunk": shrunk} if shrunk else {})
+    (folder / "report.json").write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
     (folder / "report.md").write_text(_markdown(report))
 
 
@@ -193,6 +194,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "reasons": list(report.reasons),
         "plan": report.result.plan,
         "seed": report.result.seed,
+        "repeat": repeat(report.result),
         **report.figures,
         "stuck": dict(report.result.drained.stuck),
         "findings": [
