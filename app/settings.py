@@ -260,6 +260,12 @@ class Settings(BaseSettings):
             raise ValueError("has opaque tokens that could be two issuers': give each another `prefix`")
         return issuers
 
+    @field_validator("provider_settles_within_s", mode="before")
+    @classmethod
+    def _empty_is_nothing(cls, given: object) -> object:
+        # An environment variable has no other way to say it.
+        return None if given == "" else given
+
     @field_validator("dsn")
     @classmethod
     def _is_a_url(cls, dsn: SecretStr) -> SecretStr:
