@@ -23,7 +23,11 @@ LEDGER = """
 SELECT transaction_id::text, account, tenant, currency, amount, kind, payment_id::text
   FROM ledger_entries ORDER BY created_at, transaction_id, account
 """
-EFFECTS = "SELECT kind, subject, tenant, state, attempts FROM effects ORDER BY created_at, id"
+#: One that is unknown is claimed for each look-up, and no better known meanwhile.
+EFFECTS = """
+SELECT kind, subject, tenant, CASE WHEN state = 'running' AND open_attempt THEN 'unknown' ELSE state END AS state, attempts
+  FROM effects ORDER BY created_at, id
+"""
 EVENTS = """
 SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, aggregateid AS key, type, sequence
   FROM outbox ORDER BY position
@@ -31,11 +35,14 @@ SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, ag
 PARKED = "SELECT consumer || ' ' || message_id || ' ' || reason FROM parked ORDER BY position"
 DEAD_LETTERS = "SELECT consumer || ' ' || message_id || ' ' || reason FROM dead_letters ORDER BY id"
 
-UNKNOWN = "SELECT count(*) FROM effects WHERE state = 'unknown' AND kind = ANY(%(left_unknown)s)"
+UNKNOWN = """
+SELECT count(*) FROM effects WHERE state IN ('unknown', 'running') AND open_attempt AND kind = ANY(%(left_unknown)s)
+"""
 #: What is not finished yet, and how much of it; no row when everything is.
 UNFINISHED = """
 WITH left_unknown AS (
-    SELECT id, kind, subject FROM effects WHERE state = 'unknown' AND kind = ANY(%(left_unknown)s)
+    SELECT id, kind, subject FROM effects
+     WHERE state IN ('unknown', 'running') AND open_attempt AND kind = ANY(%(left_unknown)s)
 )
 SELECT 'payments ' || status AS what, count(*) FROM payments
  WHERE status IN ('pending', 'charging')
@@ -77,7 +84,13 @@ def unknown(connection: psycopg.Connection[Any], kinds: Collection[str]) -> int:
 
 
 def tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Return the members of `Facts` that the tables know."""
+    """Return the members of `Facts` that the tables know, all as of one moment."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        return _tables(connection)
+
+
+def _tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     return {
         "payments": _rows(connection, PaymentRow, PAYMENTS),
         "refunds": _rows(connection, RefundRow, REFUNDS),
