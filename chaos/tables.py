@@ -25,7 +25,8 @@ SELECT transaction_id::text, account, tenant, currency, amount, kind, payment_id
 """
 #: One that is unknown is claimed for each look-up, and no better known meanwhile.
 EFFECTS = """
-SELECT kind, subject, tenant, CASE WHEN state = 'running' AND open_attempt THEN 'unknown' ELSE state END AS state, attempts
+SELECT kind, subject, tenant, attempts,
+       CASE WHEN state = 'running' AND open_attempt THEN 'unknown' ELSE state END AS state
   FROM effects ORDER BY created_at, id
 """
 EVENTS = """
