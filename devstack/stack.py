@@ -50,8 +50,9 @@ class Stack:
     One server of each, unless `brokers` is 3 (Kafka as a cluster, everything replicated) or `standby` is set
     (PostgreSQL with a synchronous one); `disk_mb` gives PostgreSQL a disk of its own, where that can be.
     `overrides` are settings of the children by field name, over those of `devstack/pace.py`; both
-    yield to what the environment sets. `launch` starts one of ours otherwise than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the
-    servers by other addresses. `logins_per_minute` is the issuer's bound for one name.
+    yield to what the environment sets. `launch` starts one of ours otherwise than by the command line;
+    `detour` leads our processes, and by `addresses` the clients of the API, to the servers by other
+    addresses. `logins_per_minute` is the issuer's bound for one name.
 
     Raises:
         StackError: something did not start; says what was waited for.
