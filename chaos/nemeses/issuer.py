@@ -25,7 +25,7 @@ ANSWER_S = 5.0
 
 @contextmanager
 def rotate_keys(arena: Arena, _planned: Planned) -> Iterator[str]:
-    """As `paidonce issuer rotate --at-once` does; tokens of the new key must be taken, and those of the old one still are."""
+    """As `paidonce issuer rotate --at-once` does; tokens of the new key must be taken, and of the old one still."""
     old = arena.stack.token()
     key_file.rotate(issuer_folder(arena.stack.run.folder), SystemClock().now(), at_once=True)
     new = arena.stack.token()
