@@ -73,13 +73,13 @@ def _read(folder: Path) -> Result:
     tables = orjson.loads((folder / "tables.json").read_bytes())
     said: dict[str, Any] = {name: [row(**fields) for fields in tables[name]] for name, row in ROWS.items()}
     said |= {name: tables[name] for name in TEXTS}
+    said |= {name: frozenset(asked.pop(name)) for name in ASKED}
     facts = Facts(
         **said,
         **witnesses.journal(folder / "provider.sqlite"),
         operations=operations(folder / "history.jsonl"),
         topic=[TopicRecord(**record) for record in orjson.loads((folder / "topic.json").read_bytes())],
         deliveries=witnesses.mailbox(folder / "deliveries.jsonl"),
-        **{name: frozenset(asked.pop(name)) for name in ASKED},
         faults=faults(folder / "faults.jsonl"),
     )
     return Result(**asked | {"drained": Drained(**asked["drained"])}, facts=facts)

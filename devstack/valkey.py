@@ -42,10 +42,11 @@ def start_valkey(run: Run, name: str = "valkey") -> Valkey:
 def restart_valkey(run: Run, valkey: Valkey) -> None:
     """Start a server of ours that has ended once more, empty, on its port, and wait until it answers."""
     process, at = valkey.process, urlsplit(valkey.url)
-    if process is None or at.port is None or at.password is None:
+    port, password = at.port, at.password
+    if process is None or port is None or password is None:
         raise StackError("Valkey is not started again: it is not ours")
     run.restart(process)
-    until(lambda: _answers(at.port, at.password, process), within_s=START_S, what="Valkey to answer")
+    until(lambda: _answers(port, password, process), within_s=START_S, what="Valkey to answer")
 
 
 def _answers(port: int, password: str, process: Process) -> bool:

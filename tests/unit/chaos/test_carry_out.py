@@ -23,8 +23,8 @@ class Ready:
     def __init__(self, *, ready: bool) -> None:
         self._ready = ready
 
-    def pids(self) -> dict[str, int]:
-        return {"relay": 1}
+    def names(self) -> list[str]:
+        return ["relay"]
 
     def wait_ready(self, *_names: str, within_s: float) -> None:
         if not self._ready:
