@@ -38,10 +38,9 @@ class StepLogs:
     folder: Path
 
     def of(self, process: str) -> Path:
-        """Return where a process writes its own; absolute, because the process works in another folder."""
-        place = self.folder.absolute() / FOLDER
-        place.mkdir(exist_ok=True)
-        return place / f"{process}.jsonl"
+        """Return where a process writes its own: an absolute path, since processes work in folders of their own."""
+        (self.folder / FOLDER).mkdir(exist_ok=True)
+        return self.folder.resolve() / FOLDER / f"{process}.jsonl"
 
     def reached(self) -> set[tuple[str, str]]:
         """Return every (step, before or after) that some process passed."""

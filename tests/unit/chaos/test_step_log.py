@@ -6,6 +6,7 @@ from pathlib import Path
 from time import time
 
 import orjson
+import pytest
 
 from paidonce.chaos import launch
 from paidonce.chaos.facts import Fault
@@ -90,3 +91,17 @@ def test_a_strike_that_killed_is_over_when_a_successor_passes_a_step(tmp_path: P
     assert (found[5].fired_at, found[5].back_after_s) == (5.0, 2.5)
     assert found[6].fired_at is None
     assert "was not reached" in found[6].saw
+
+
+def test_every_step_that_some_process_passed_was_reached(tmp_path: Path) -> None:
+    write(
+        StepLogs(tmp_path).of("relay"),
+        {"type": "reached", "at": 1.0, "pid": 1, "step": "relay.send", "when": "before"},
+        {"type": "struck", "at": 2.0, "pid": 1, "step": "relay.commit", "strike": "relay.commit:after:kill:2"},
+    )
+    assert StepLogs(tmp_path).reached() == {("relay.send", "before")}
+
+
+def test_a_process_with_a_folder_of_its_own_finds_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert StepLogs(Path()).of("relay").is_absolute()
