@@ -8,15 +8,18 @@ from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from paidonce.app.issuers import TrustedIssuer
 
 #: Requests per time, in the notation of the library that counts them; or nothing.
 RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
+
+#: An environment variable has no other way to say that there is none.
+EMPTY_IS_NONE = BeforeValidator(lambda given: None if given == "" else given)
 
 
 class Settings(BaseSettings):
@@ -230,7 +233,7 @@ class Settings(BaseSettings):
     provider_key_margin_s: int = Field(
         3_600, description="Seconds before that end at which we no longer send under a key again."
     )
-    provider_settles_within_s: int | None = Field(
+    provider_settles_within_s: Annotated[int | None, EMPTY_IS_NONE] = Field(
         60,
         description="Seconds after which a request is in the provider's look-up if ever; empty: it does not say.",
     )

@@ -5,7 +5,7 @@ clocks of PostgreSQL, of Kafka and of the machine stay as they are.
 """
 
 from datetime import UTC, datetime, timedelta
-from time import time_ns
+from time import time, time_ns
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -25,3 +25,8 @@ def install(seconds: float) -> None:
 
     clock.SystemClock.now = now  # type: ignore[method-assign,assignment]  # the rig is the one that may
     clock.uuid7 = new_uuid  # type: ignore[assignment,attr-defined]
+
+
+def measured_s() -> float:
+    """Return the seconds by which what the product takes for the time is ahead of the machine's clock."""
+    return clock.SystemClock().now().timestamp() - time()

@@ -3,9 +3,11 @@
 Exit status: 0 valid, 1 invalid, 3 unknown.
 """
 
+import shlex
 import shutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from secrets import randbelow
@@ -17,8 +19,11 @@ from rich.console import Console
 from paidonce.chaos import evidence, page
 from paidonce.chaos.conduct import conduct
 from paidonce.chaos.plan import Plan, load
-from paidonce.chaos.report import Report, report, show, write
+from paidonce.chaos.report import Report, repeat, report, show, write
+from paidonce.chaos.run import WorkloadError, nobody
 from paidonce.chaos.screen import screen
+from paidonce.chaos.shrink import Shrunk, shrink
+from paidonce.devstack.errors import StackError
 
 EXIT = {"valid": 0, "invalid": 1, "unknown": 3}
 
@@ -34,11 +39,12 @@ def run(
     folder: Path | None = None,
     json: Path | None = None,
     welcome: str | None = None,
+    shrinks: bool = False,
 ) -> int:
     """Carry out the plan of that name or file, print its report and one line of JSON at the end; returns the status.
 
     `payments` or `seconds` go over the plan's; the evidence is in `folder` (`reports/<plan>-<time>` by default), and
-    report.json is copied to `json`.
+    report.json is copied to `json`. A failing run is made again with fewer faults, where it `shrinks`.
 
     Raises:
         PlanError, StackError, WorkloadError: as `conduct`.
@@ -52,14 +58,22 @@ def run(
             plan=plan.name, says=plan.says, payments=plan.load.payments, seed=seed
         )
     )
+    again = _command(name, payments=payments, seconds=seconds, seed=seed, settings=settings or {})
     with screen(console, plan.load.payments) as watcher:
-        made = report(conduct(plan, folder, watcher, seed=seed, settings=settings, only=only))
-    return _judged(made, folder, console, json)
+        told = again(only)
+        made = report(conduct(plan, folder, watcher, seed=seed, settings=settings, only=only, command=told))
+    _leave(made, folder, console)
+    shrunk = None
+    if shrinks and made.verdict == "invalid":
+        shrunk = _shrunk(plan, made, folder, console, settings or {})
+    return _end(made, folder, json, _told(shrunk, again) if shrunk else None)
 
 
 def check(folder: Path, json: Path | None = None) -> int:
     """Judge the evidence of an earlier run again, without a stack; raises EvidenceError."""
-    return _judged(report(evidence.load(folder)), folder, Console(soft_wrap=True, highlight=False), json)
+    made = report(evidence.load(folder))
+    _leave(made, folder, Console(soft_wrap=True, highlight=False))
+    return _end(made, folder, json)
 
 
 def sized(plan: Plan, *, payments: int | None = None, seconds: float | None = None) -> Plan:
@@ -71,13 +85,59 @@ def sized(plan: Plan, *, payments: int | None = None, seconds: float | None = No
     return plan.model_copy(update={"load": plan.load.model_copy(update=size)})
 
 
-def _judged(made: Report, folder: Path, console: Console, json: Path | None) -> int:
+def _command(
+    name: str, *, payments: int | None, seconds: float | None, seed: int, settings: Mapping[str, Any]
+) -> Callable[[Collection[int] | None], str]:
+    """Return what tells the command that makes this run again, with all or `only` some of its faults."""
+    words = ["paidonce", "chaos", "run", name, "--seed", str(seed)]
+    words += ["--payments", str(payments)] if payments else []
+    words += ["--for", f"{seconds:g}"] if seconds else []
+    words += ["--client", settings["kafka_client"]] if "kafka_client" in settings else []
+
+    def again(only: Collection[int] | None) -> str:
+        return shlex.join(words if only is None else [*words, "--only", ",".join(map(str, sorted(only)))])
+
+    return again
+
+
+def _shrunk(plan: Plan, made: Report, folder: Path, console: Console, settings: Mapping[str, Any]) -> Shrunk:
+    """Make the run again with fewer faults, as long as it breaks one of the same promises."""
+    broken = {checker.name for checker, _ in made.smallest}
+
+    def fails(only: Sequence[int]) -> bool:
+        place = folder / "shrink" / ("-".join(map(str, only)) or "none")
+        place.mkdir(parents=True)
+        try:
+            again = report(conduct(plan, place, nobody(), seed=made.result.seed, settings=settings, only=only))
+        except (StackError, WorkloadError) as error:
+            console.print(f"  no run: {error}", markup=False)
+            return False
+        write(again, place)
+        return bool(broken & {checker.name for checker, _ in again.smallest})
+
+    console.print("\n[bold]Which faults does it need?[/bold]")
+    fired = [fault.number for fault in made.result.facts.faults if fault.fired_at is not None]
+    return shrink(fired, fails, lambda words: console.print(f"  {words}"))
+
+
+def _told(shrunk: Shrunk, again: Callable[[Collection[int] | None], str]) -> dict[str, Any]:
+    return asdict(shrunk) | {"repeat": again(shrunk.only)}
+
+
+def _leave(made: Report, folder: Path, console: Console) -> None:
     write(made, folder)
     page.write(folder, made)
+    show(made, console, folder)
+
+
+def _end(made: Report, folder: Path, json: Path | None, shrunk: Mapping[str, Any] | None = None) -> int:
+    """Write what came of shrinking into report.json too, and the line for programs."""
+    if shrunk:
+        write(made, folder, shrunk)
     if json is not None:
         shutil.copyfile(folder / "report.json", json)
-    show(made, console, folder)
-    sys.stdout.write(orjson.dumps(_summary(made, folder)).decode() + "\n")
+    summary = _summary(made, folder) | ({"shrunk": shrunk} if shrunk else {})
+    sys.stdout.write(orjson.dumps(summary).decode() + "\n")
     return EXIT[made.verdict]
 
 
@@ -94,5 +154,6 @@ def _summary(made: Report, folder: Path) -> dict[str, Any]:
         "missed": len(tried["faults"]) - sum(tried["fired"].values()),
         "drain_s": made.figures["drain_s"],
         "broken": [checker.name for checker, _ in made.smallest],
+        "repeat": repeat(made.result),
         "report": str(folder),
     }

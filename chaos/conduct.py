@@ -16,7 +16,7 @@ from paidonce.chaos.plan import Plan
 from paidonce.chaos.proxy.client import Proxies
 from paidonce.chaos.run import PROVIDER, MakeFaults, Watcher, execute
 from paidonce.chaos.schedule import Planned, schedule
-from paidonce.chaos.step_log import StepLogs
+from paidonce.chaos.step_log import StepLogs, launched
 from paidonce.devstack.detour import straight
 from paidonce.devstack.stack import Stack
 
@@ -29,10 +29,11 @@ def conduct(
     seed: int,
     settings: Mapping[str, Any] | None = None,
     only: Collection[int] | None = None,
+    command: str = "",
 ) -> Result:
     """Start a stack, run the plan on it, leave the evidence in `folder`, and return it.
 
-    `settings` go over the plan's; `only` these faults of the schedule are made, by their numbers.
+    `settings` go over the plan's; `only` these faults are made, by their numbers; `command` makes the same run again.
 
     Raises:
         PlanError: the plan asks for what there is not.
@@ -42,7 +43,8 @@ def conduct(
     check(plan)
     steps = StepLogs(folder)
     watcher.says("starting PostgreSQL, Kafka and the processes")
-    with proxies_of(plan) as proxies, stack_of(plan, steps, settings or {}, proxies) as stack:
+    by_launcher = launched(plan, only)
+    with proxies_of(plan) as proxies, stack_of(plan, steps, settings or {}, proxies, by_launcher) as stack:
         watcher.says("paying")
         make_faults = _faults(schedule(plan, seed, plan.load.lasts_s), only, folder, proxies)
         try:
@@ -51,8 +53,8 @@ def conduct(
             with suppress(FileExistsError):
                 shutil.copytree(stack.run.folder / "logs", folder / "logs")
     log = folder / "faults.jsonl"
-    steps.note(plan, FaultLog(log), first=len(result.facts.faults) + 1)
-    evidence.save(folder, replace(result, facts=replace(result.facts, faults=faults(log))))
+    steps.note(by_launcher, FaultLog(log))
+    evidence.save(folder, replace(result, command=command, facts=replace(result.facts, faults=faults(log))))
     return evidence.load(folder)
 
 
@@ -61,12 +63,17 @@ def proxies_of(plan: Plan) -> AbstractContextManager[Proxies | None]:
     return Proxies() if plan.ground.proxied else nullcontext()
 
 
-def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any], proxies: Proxies | None) -> Stack:
+def stack_of(
+    plan: Plan, steps: StepLogs, settings: Mapping[str, Any], proxies: Proxies | None, by_launcher: Sequence[Planned]
+) -> Stack:
     """Return the stack that the plan is made on, not started yet; led through `proxies` where there are any."""
 
-    def launched(name: str) -> Sequence[str]:
+    def how(name: str) -> Sequence[str]:
+        own = [one for one in by_launcher if one.target == name]
         return launch.arguments(
-            strikes=plan.strikes.get(name, ()), skew_s=plan.skew_s.get(name, 0.0), log=steps.of(name)
+            strikes=[one.args["strike"] for one in own if one.kind == "strike"],
+            skew_s=sum(one.args["seconds"] for one in own if one.kind == "skew"),
+            log=steps.of(name),
         )
 
     ground = plan.ground
@@ -74,8 +81,9 @@ def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any], proxies: 
         replicas=ground.replicas,
         brokers=ground.brokers,
         standby=ground.standby,
+        disk_mb=ground.disk_mb,
         overrides={**PROVIDER, **ground.settings, **settings},
-        launch=launched,
+        launch=how,
         detour=proxies.detour if proxies else straight,
     )
 

@@ -35,6 +35,8 @@ ROWS: dict[str, type] = {
     "events": EventRow,
 }
 TEXTS = ("parked", "dead_letters")
+#: Sets of words that were told to the run, not found in it.
+ASKED = ("endpoints", "expected_unknown", "expected_answers")
 
 
 class EvidenceError(Exception):
@@ -49,7 +51,7 @@ def save(folder: Path, result: Result) -> None:
     _write(folder / "topic.json", [asdict(record) for record in facts.topic])
     asked = asdict(replace(result, facts=Facts()))
     asked.pop("facts")
-    _write(folder / "run.json", asked | {"endpoints": sorted(facts.endpoints)})
+    _write(folder / "run.json", asked | {name: sorted(getattr(facts, name)) for name in ASKED})
 
 
 def load(folder: Path) -> Result:
@@ -71,13 +73,13 @@ def _read(folder: Path) -> Result:
     tables = orjson.loads((folder / "tables.json").read_bytes())
     said: dict[str, Any] = {name: [row(**fields) for fields in tables[name]] for name, row in ROWS.items()}
     said |= {name: tables[name] for name in TEXTS}
+    said |= {name: frozenset(asked.pop(name)) for name in ASKED}
     facts = Facts(
         **said,
         **witnesses.journal(folder / "provider.sqlite"),
         operations=operations(folder / "history.jsonl"),
         topic=[TopicRecord(**record) for record in orjson.loads((folder / "topic.json").read_bytes())],
         deliveries=witnesses.mailbox(folder / "deliveries.jsonl"),
-        endpoints=frozenset(asked.pop("endpoints")),
         faults=faults(folder / "faults.jsonl"),
     )
     return Result(**asked | {"drained": Drained(**asked["drained"])}, facts=facts)

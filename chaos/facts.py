@@ -156,6 +156,8 @@ class Facts:
     provider_refunds: Sequence[ProviderRefund] = ()
     #: calls that the provider got, repeated ones included
     provider_calls: int = 0
+    #: how the provider behaved (chaos/witnesses.py) -> how often
+    provider_answers: Mapping[str, int] = field(default_factory=dict)
     payments: Sequence[PaymentRow] = ()
     refunds: Sequence[RefundRow] = ()
     ledger: Sequence[LedgerLine] = ()
@@ -169,6 +171,15 @@ class Facts:
     #: messages put aside or given up, as `consumer message reason`
     parked: Sequence[str] = ()
     dead_letters: Sequence[str] = ()
+    #: kinds of effects of which some must stay unknown for a person, because the provider's dialect leaves no other way
+    expected_unknown: frozenset[str] = frozenset()
+    #: behaviour of the provider that has to be met, or the run does not show what it is about
+    expected_answers: frozenset[str] = frozenset()
+
+    def left_unknown(self, kind: str) -> frozenset[str]:
+        """Return the subjects of effects of that kind that are unknown as the plan expects; of another kind, none."""
+        found = (row.subject for row in self.effects if row.kind == kind and row.state == "unknown")
+        return frozenset(found) if kind in self.expected_unknown else frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,3 +207,5 @@ class Result:
     drain_within_s: float
     drained: Drained
     facts: Facts
+    #: what makes the same run again; empty: nothing of the command line does
+    command: str = ""

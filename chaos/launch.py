@@ -18,10 +18,12 @@ from paidonce.chaos.strikes import Strike, StrikeFormError, Striker
 def main(argv: Sequence[str] | None = None) -> None:
     """Install what the options ask for, then run the process as the command line does."""
     options = _parser().parse_args(argv)
+    striker = Striker(options.strike, options.log)
     if options.skew:
         clock_skew.install(options.skew)
+        striker.note(type="skewed", ahead_s=round(clock_skew.measured_s(), 1))
     if options.strike or options.log:
-        steps.listen(Striker(options.strike, options.log))
+        steps.listen(striker)
     sys.argv = ["paidonce", *options.process]
     runpy.run_module("paidonce.cli", run_name="__main__", alter_sys=True)
 

@@ -6,7 +6,7 @@ The plans of the house are in `chaos/plans/`; any file of the same form is one t
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -51,8 +51,19 @@ class Ground(_Part):
     brokers: int = 1
     standby: bool = False
     proxied: bool = False
+    #: megabytes of PostgreSQL's own disk, for the fault full-disk; None: it shares the machine's
+    disk_mb: int | None = Field(None, ge=256)
     #: settings of our processes, by field name
     settings: Mapping[str, Any] = {}
+
+
+class Expects(_Part):
+    """What the plan's provider makes inevitable, and what of it must be seen."""
+
+    #: kinds of effects of which some must stay unknown for a person
+    unknown: tuple[Literal["charge", "refund"], ...] = ()
+    #: how the provider must have behaved at least once (ANSWERS in chaos/witnesses.py)
+    answers: tuple[str, ...] = ()
 
 
 class Faults(_Part):
@@ -77,6 +88,7 @@ class Plan(_Part):
     says: str
     load: Load = Load()
     ground: Ground = Ground()
+    expects: Expects = Expects()
     faults: tuple[Faults, ...] = ()
     #: process -> strikes at its steps (chaos/strikes.py)
     strikes: Mapping[str, tuple[str, ...]] = {}

@@ -92,6 +92,8 @@ def found(report: Report) -> list[Row]:
         ("payments", f"{sum(f['payments'].values()):,}{_brackets(f['payments'])}"),
         ("charges", f"{sum(f['charges'].values()):,} at the provider{_brackets(f['charges'])}"),
         ("refunds", f"{sum(f['provider_refunds'].values()):,} at the provider{_brackets(f['provider_refunds'])}"),
+        ("provider's answers", _brackets(f["provider_answers"]).strip(" ()")),
+        *_left_unknown(f["left_unknown"]),
         ("conflicts", f"{sum(f['conflicts'].values()):,} answered 409{_brackets(f['conflicts'])}"),
         ("events", f"{f['topic_records']:,} on the Kafka topic for {f['events']:,} committed"),
         (
@@ -103,6 +105,11 @@ def found(report: Report) -> list[Row]:
         ("ledger", "what the provider owes, in minor units:"),
         *[(f"  {row['tenant']} {row['currency']}", _ledger(row)) for row in f["ledger"]],
     ]
+
+
+def _left_unknown(counts: Mapping[str, int]) -> list[Row]:
+    why = "as expected: nobody can know whether they happened at a provider that speaks so; a person has to ask"
+    return [("left unknown", f"{sum(counts.values()):,}{_brackets(counts)}, {why}")] if counts else []
 
 
 def _drain(drained: Drained) -> str:
@@ -144,7 +151,7 @@ def show(report: Report, console: Console, folder: Path) -> None:
 
 def repeat(result: Result) -> str:
     """Return the command that makes the same run again."""
-    return f"paidonce chaos run {result.plan} --payments {result.payments} --seed {result.seed}"
+    return result.command or f"paidonce chaos run {result.plan} --payments {result.payments} --seed {result.seed}"
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -174,9 +181,10 @@ MEANING: Mapping[Verdict, str] = {
 }
 
 
-def write(report: Report, folder: Path) -> None:
-    """Write report.json and report.md into `folder`."""
-    (folder / "report.json").write_bytes(orjson.dumps(as_json(report), option=orjson.OPT_INDENT_2))
+def write(report: Report, folder: Path, shrunk: Mapping[str, Any] | None = None) -> None:
+    """Write report.json and report.md into `folder`; `shrunk` is what fewer faults did."""
+    said = as_json(report) | ({"shrunk": shrunk} if shrunk else {})
+    (folder / "report.json").write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
     (folder / "report.md").write_text(_markdown(report))
 
 
@@ -187,6 +195,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "reasons": list(report.reasons),
         "plan": report.result.plan,
         "seed": report.result.seed,
+        "repeat": repeat(report.result),
         **report.figures,
         "stuck": dict(report.result.drained.stuck),
         "findings": [

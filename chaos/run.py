@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -95,7 +95,7 @@ def execute(
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
         )
         load_s, through, fired = _load(stack, folder, config, watcher, make_faults)
-        drained = drain(stack.addresses.dsn, watcher.draining, within_s=load.drain_s)
+        drained = drain(stack.addresses.dsn, watcher.draining, within_s=load.drain_s, left_unknown=plan.expects.unknown)
         facts = _ask(stack, folder, fired)
     return Result(
         plan=plan.name,
@@ -105,7 +105,11 @@ def execute(
         through=through,
         drain_within_s=load.drain_s,
         drained=drained,
-        facts=facts,
+        facts=replace(
+            facts,
+            expected_unknown=frozenset(plan.expects.unknown),
+            expected_answers=frozenset(plan.expects.answers),
+        ),
     )
 
 

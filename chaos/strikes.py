@@ -99,14 +99,15 @@ class Striker:
             self._passes[step, when] += 1
             number = self._passes[step, when]
             if number == 1:
-                self._write(type="reached", step=step, when=when)
+                self.note(type="reached", step=step, when=when)
             due = [s for s in self._strikes if (s.step, s.when) == (step, when) and s.due(number)]
             for strike in due:
-                self._write(type="struck", step=step, when=when, strike=strike.text, number=number)
+                self.note(type="struck", step=step, when=when, strike=strike.text, number=number)
         for strike in due:
             _strike(strike)
 
-    def _write(self, **line: object) -> None:
+    def note(self, **line: object) -> None:
+        """Write a line to the log, where there is one."""
         if self._log is not None:
             self._log.write(orjson.dumps({"at": time(), "pid": os.getpid(), **line}) + b"\n")
 

@@ -4,6 +4,7 @@ The one place outside the tables' homes that reads them: a witness does not ask 
 it is to judge.
 """
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import psycopg
@@ -22,7 +23,12 @@ LEDGER = """
 SELECT transaction_id::text, account, tenant, currency, amount, kind, payment_id::text
   FROM ledger_entries ORDER BY created_at, transaction_id, account
 """
-EFFECTS = "SELECT kind, subject, tenant, state, attempts FROM effects ORDER BY created_at, id"
+#: One that is unknown is claimed for each look-up, and no better known meanwhile.
+EFFECTS = """
+SELECT kind, subject, tenant, attempts,
+       CASE WHEN state = 'running' AND open_attempt THEN 'unknown' ELSE state END AS state
+  FROM effects ORDER BY created_at, id
+"""
 EVENTS = """
 SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, aggregateid AS key, type, sequence
   FROM outbox ORDER BY position
@@ -30,14 +36,25 @@ SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, ag
 PARKED = "SELECT consumer || ' ' || message_id || ' ' || reason FROM parked ORDER BY position"
 DEAD_LETTERS = "SELECT consumer || ' ' || message_id || ' ' || reason FROM dead_letters ORDER BY id"
 
+UNKNOWN = """
+SELECT count(*) FROM effects WHERE state IN ('unknown', 'running') AND open_attempt AND kind = ANY(%(left_unknown)s)
+"""
 #: What is not finished yet, and how much of it; no row when everything is.
 UNFINISHED = """
-SELECT 'payments ' || status AS what, count(*) FROM payments WHERE status IN ('pending', 'charging') GROUP BY status
+WITH left_unknown AS (
+    SELECT id, kind, subject FROM effects
+     WHERE state IN ('unknown', 'running') AND open_attempt AND kind = ANY(%(left_unknown)s)
+)
+SELECT 'payments ' || status AS what, count(*) FROM payments
+ WHERE status IN ('pending', 'charging')
+   AND NOT EXISTS (SELECT FROM left_unknown WHERE kind = 'charge' AND subject = payments.id::text) GROUP BY status
 UNION ALL
-SELECT 'refunds ' || status, count(*) FROM refunds WHERE status IN ('pending', 'refunding') GROUP BY status
+SELECT 'refunds ' || status, count(*) FROM refunds
+ WHERE status IN ('pending', 'refunding')
+   AND NOT EXISTS (SELECT FROM left_unknown WHERE kind = 'refund' AND subject = refunds.id::text) GROUP BY status
 UNION ALL
 SELECT kind || ' calls ' || state, count(*) FROM effects
- WHERE state IN ('pending', 'running', 'unknown') GROUP BY kind, state
+ WHERE state IN ('pending', 'running', 'unknown') AND id NOT IN (SELECT id FROM left_unknown) GROUP BY kind, state
 UNION ALL
 SELECT 'messages put aside by ' || consumer, count(*) FROM parked GROUP BY consumer
 UNION ALL
@@ -56,13 +73,25 @@ def connect(dsn: str) -> psycopg.Connection[Any]:
     return connection
 
 
-def unfinished(connection: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return what is not finished yet, and how much of it."""
-    return dict(connection.execute(UNFINISHED).fetchall())
+def unfinished(connection: psycopg.Connection[Any], left_unknown: Collection[str] = ()) -> dict[str, int]:
+    """Return what is not finished yet, and how much of it; but for unknown effects of the kinds `left_unknown`."""
+    return dict(connection.execute(UNFINISHED, {"left_unknown": [*left_unknown]}).fetchall())
+
+
+def unknown(connection: psycopg.Connection[Any], kinds: Collection[str]) -> int:
+    """Return how many effects of these kinds are unknown."""
+    row = connection.execute(UNKNOWN, {"left_unknown": [*kinds]}).fetchone()
+    return int(row[0]) if row else 0
 
 
 def tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Return the members of `Facts` that the tables know."""
+    """Return the members of `Facts` that the tables know, all as of one moment."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        return _tables(connection)
+
+
+def _tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     return {
         "payments": _rows(connection, PaymentRow, PAYMENTS),
         "refunds": _rows(connection, RefundRow, REFUNDS),

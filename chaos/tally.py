@@ -48,6 +48,8 @@ def _found(facts: Facts) -> dict[str, Any]:
         "charges": _counted(charge.status for charge in facts.charges),
         "provider_refunds": _counted(refund.status for refund in facts.provider_refunds),
         "provider_calls": facts.provider_calls,
+        "provider_answers": dict(facts.provider_answers),
+        "left_unknown": {kind: len(facts.left_unknown(kind)) for kind in sorted(facts.expected_unknown)},
         "provider_calls_without_new_object": facts.provider_calls - called,
         "ledger": _ledger(facts),
         "events": len(facts.events),

@@ -18,6 +18,15 @@ from paidonce.chaos.history import lines
 CHARGES = "SELECT id, idem_key AS key, reference, status, amount, currency, at FROM charges ORDER BY at"
 REFUNDS = "SELECT id, idem_key AS key, reference, charge, status, amount, at FROM refunds ORDER BY at"
 CALLS = "SELECT count(*) FROM calls WHERE method = 'POST'"
+#: `late`: after the time limit of a call in demo and rig (devstack/pace.py); `nothing`: it died before it answered.
+ANSWERS = """
+SELECT CASE WHEN method = 'GET' THEN 'look-up' WHEN answered_at IS NULL THEN 'nothing' WHEN status IS NULL THEN 'reset'
+            WHEN answered_at - at > 1.0 THEN 'late' ELSE CAST(status AS TEXT) END AS how, count(*)
+  FROM calls GROUP BY how
+UNION ALL
+SELECT 'webhook again', sum(attempts - 1) FROM deliveries WHERE attempts > 1 HAVING count(*) > 0
+ORDER BY 1
+"""
 
 #: Seconds for reading the whole topic: thousands of records take less than one.
 TOPIC_WITHIN_S = 20.0
@@ -31,6 +40,7 @@ def journal(path: Path) -> dict[str, Any]:
             "charges": [Charge(**dict(row)) for row in database.execute(CHARGES)],
             "provider_refunds": [ProviderRefund(**dict(row)) for row in database.execute(REFUNDS)],
             "provider_calls": database.execute(CALLS).fetchone()[0],
+            "provider_answers": dict(map(tuple, database.execute(ANSWERS))),
         }
     database.close()
     return found

@@ -22,6 +22,7 @@ from paidonce.devstack.errors import StackError
 from paidonce.devstack.ports import LOOPBACK, free_port
 from paidonce.devstack.processes import Command, Process
 from paidonce.devstack.runs import Run
+from paidonce.devstack.small_disk import NoDiskError, mount
 from paidonce.devstack.waiting import until
 
 USER = DATABASE = "paidonce"
@@ -82,15 +83,21 @@ class Postgres:
     dsn: str
     #: None: it is not ours
     process: Process | None = None
+    #: why its data is on no small disk, though one was asked for; empty: it is, or none was
+    no_disk: str = ""
 
 
-def start_postgres(run: Run, *, durable: bool, more: Mapping[str, str] | None = None) -> Postgres:
+def start_postgres(
+    run: Run, *, durable: bool, more: Mapping[str, str] | None = None, disk_mb: int | None = None
+) -> Postgres:
     """Start a fresh server in the run's folder; `more` goes over our settings.
 
-    Not `durable`: only a crash of the machine may lose data.
+    Not `durable`: only a crash of the machine may lose data. `disk_mb`: on a file system of its own, of that size,
+    where one can be mounted.
     """
     folder = run.folder / "postgres"
     folder.mkdir(mode=0o700)
+    no_disk = "" if disk_mb is None else _disk(folder, disk_mb)
     programs = find_programs(run)
     password = secrets.token_urlsafe(18)
     _initdb(programs, folder, password)
@@ -99,7 +106,7 @@ def start_postgres(run: Run, *, durable: bool, more: Mapping[str, str] | None = 
     dsn = f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
     wait_answers(dsn, process)
     _create_database(dsn)
-    return Postgres(dsn, process)
+    return Postgres(dsn, process, no_disk)
 
 
 def restart_postgres(run: Run, dsn: str, process: Process) -> None:
@@ -124,6 +131,15 @@ def find_programs(run: Run) -> Programs:
 def wait_answers(dsn: str, process: Process) -> None:
     """Wait until the server takes connections; raises StackError with its last words when it ends instead."""
     until(lambda: _answers(dsn, process), within_s=START_S, what="PostgreSQL to answer")
+
+
+def _disk(folder: Path, megabytes: int) -> str:
+    """Mount a file system over the folder; returns why that did not work, empty when it did."""
+    try:
+        mount(folder, megabytes)
+    except NoDiskError as error:
+        return str(error)
+    return ""
 
 
 def _starts(run: Run, dsn: str, process: Process) -> bool:

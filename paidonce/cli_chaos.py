@@ -22,6 +22,7 @@ def run(  # noqa: PLR0917  the command line's options
     seed: Annotated[int | None, typer.Option(help="Decides load, faults and their order; by default random.")] = None,
     only: Annotated[str | None, typer.Option(help="Make only these faults: their numbers, e.g. 2,5.")] = None,
     client: Annotated[Literal["kafka-python", "librdkafka"] | None, typer.Option(help="The relay's producer.")] = None,
+    shrink: Annotated[bool, typer.Option(help="Make a failing run again with fewer faults.")] = True,
     report: Annotated[Path | None, typer.Option(help="Folder of report and evidence.", file_okay=False)] = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -44,6 +45,7 @@ def run(  # noqa: PLR0917  the command line's options
             settings=settings,
             folder=report,
             json=json_file,
+            shrinks=shrink,
         )
     except PlanError as error:
         raise typer.BadParameter(str(error)) from None

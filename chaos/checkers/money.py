@@ -116,10 +116,13 @@ def books_agree(facts: Facts) -> Examined:
     refunds = grouped(facts.refunds, lambda refund: refund.payment_id)
     at_provider = grouped(facts.provider_refunds, lambda refund: refund.reference)
     ledger = grouped(facts.ledger, lambda line: line.payment_id)
-    violations = []
+    violations, open_charges, open_refunds = [], facts.left_unknown("charge"), facts.left_unknown("refund")
     for row in facts.payments:
-        captured = [charge for charge in charges[row.id] if charge.status == "captured"]
-        refunded = [r for own in refunds[row.id] for r in at_provider[own.id] if r.status == "succeeded"]
+        # What nobody knows yet is in no book, and at the provider or not.
+        known = [] if row.id in open_charges else charges[row.id]
+        captured = [charge for charge in known if charge.status == "captured"]
+        own = [refund for refund in refunds[row.id] if refund.id not in open_refunds]
+        refunded = [r for one in own for r in at_provider[one.id] if r.status == "succeeded"]
         said = {
             "captured": row.amount if row.status in {"captured", "refunded"} else 0,
             "refunded": row.amount_refunded,
@@ -196,16 +199,20 @@ def ledger_balances(facts: Facts) -> Examined:
 
 
 def provider_totals(facts: Facts) -> dict[tuple[str, str], int]:
-    """Return captures minus refunds by (tenant, currency), as the provider's journal has them."""
+    """Return captures minus refunds by (tenant, currency), as the provider's journal has them.
+
+    Without those of which we cannot know, where the plan expects such.
+    """
+    open_charges, open_refunds = facts.left_unknown("charge"), facts.left_unknown("refund")
     tenants = {payment.id: payment.tenant for payment in facts.payments}
     totals: dict[tuple[str, str], int] = defaultdict(int)
     groups = {}
     for charge in facts.charges:
         groups[charge.id] = (tenants.get(charge.reference, "nobody"), charge.currency)
-        if charge.status == "captured":
+        if charge.status == "captured" and charge.reference not in open_charges:
             totals[groups[charge.id]] += charge.amount
     for refund in facts.provider_refunds:
-        if refund.status == "succeeded":
+        if refund.status == "succeeded" and refund.reference not in open_refunds:
             totals[groups.get(refund.charge, ("nobody", "???"))] -= refund.amount
     return dict(totals)
 

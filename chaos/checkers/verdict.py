@@ -66,15 +66,17 @@ def verdict(findings: Sequence[Finding], facts: Facts) -> tuple[Verdict, list[st
 
 
 def _doubts(facts: Facts) -> list[str]:
-    """A fault counts only when it fired, in the middle of the load, and was got over."""
+    """A fault counts when it fired while payments were sent, and was got over; an expectation, when it was met."""
     sent = [op.began for op in facts.operations if op.kind == "create"]
     first, last = min(sent, default=0.0), max(sent, default=0.0)
-    doubts = []
+    doubts = [f"no {kind} stayed unknown" for kind in sorted(facts.expected_unknown) if not facts.left_unknown(kind)]
+    unseen = sorted(facts.expected_answers - facts.provider_answers.keys())
+    doubts += [f"the provider never behaved so: {answer}" for answer in unseen]
     for fault in facts.faults:
         named = f"fault {fault.number}, {fault.kind} {fault.target},"
         if fault.fired_at is None:
             doubts.append(f"{named} did not fire: {fault.saw}")
-        elif not first < fault.fired_at < last:
+        elif not (fault.fired_at < last and first < (fault.healed_at or fault.fired_at)):
             doubts.append(f"{named} fired while no payments were sent")
         elif fault.back_after_s is None:
             doubts.append(f"after {named} it was not seen to work again")

@@ -16,6 +16,7 @@
 | lost_produce, lost_end_txn, lost_charge | the same in Kafka, and at the provider after it charged | but event |
 | broker_partition | a broker and the others no longer hear of each other; clients reach all of them | brokers |
 
+The target `kafka` is whichever broker's link transactions end on at that moment.
 `how` an answer is lost: reset (default), swallow (silence), stall (late, at the healing).
 """
 
@@ -137,12 +138,32 @@ def nemesis(kind: str) -> Nemesis:
             raise DidNotFireError("the stack is not led through the proxy")
         with ExitStack() as healing:
             try:
-                saw = healing.enter_context(network(kind, arena.proxies, planned.target, planned.args))
+                target = _busiest(arena.proxies) if planned.target == "kafka" else planned.target
+                saw = healing.enter_context(network(kind, arena.proxies, target, planned.args))
             except NotFiredError as error:
                 raise DidNotFireError(str(error)) from error
             yield saw
 
     return strike
+
+
+def _busiest(proxies: Proxies) -> str:
+    """Return the broker's link on which transactions end now: after failures anybody may coordinate them."""
+
+    def ended() -> dict[str, int]:
+        return {name: link["events"].get("EndTxn answer", 0) for name, link in proxies.links().items()}
+
+    before, grown = ended(), dict[str, int]()
+
+    def more() -> bool:
+        grown.update({name: count - before.get(name, 0) for name, count in ended().items()})
+        return any(grown.values())
+
+    try:
+        until(more, within_s=FIRES_WITHIN_S, what="the end of a transaction")
+    except TooLateError as error:
+        raise NotFiredError(str(error)) from error
+    return max(grown, key=lambda name: grown[name])
 
 
 def told(firing: Firing) -> str:

@@ -210,7 +210,7 @@ def test_a_kill_that_did_not_fire_makes_the_run_unknown(good: Facts) -> None:
 
 @pytest.mark.parametrize("fired_at", [-1.0, 99.0])
 def test_a_kill_outside_the_load_makes_the_run_unknown(good: Facts, fired_at: float) -> None:
-    facts = replace(good, faults=changed(good.faults, 0, fired_at=fired_at))
+    facts = replace(good, faults=changed(good.faults, 0, fired_at=fired_at, healed_at=fired_at))
     assert verdict(judge(facts, CHECKERS), facts)[0] == "unknown"
 
 
