@@ -20,6 +20,9 @@ from paidonce.chaos.step_log import StepLogs
 from paidonce.devstack.detour import straight
 from paidonce.devstack.stack import Stack
 
+#: The provider and the issuer are witnesses, and none of what is judged.
+OUTSIDERS = frozenset({"provider", "issuer"})
+
 
 def conduct(
     plan: Plan,
@@ -29,10 +32,12 @@ def conduct(
     seed: int,
     settings: Mapping[str, Any] | None = None,
     only: Collection[int] | None = None,
+    taken_out: Sequence[str] = (),
 ) -> Result:
     """Start a stack, run the plan on it, leave the evidence in `folder`, and return it.
 
     `settings` go over the plan's; `only` these faults of the schedule are made, by their numbers.
+    The safeguards `taken_out` are missing in every process of ours.
 
     Raises:
         PlanError: the plan asks for what there is not.
@@ -42,7 +47,7 @@ def conduct(
     check(plan)
     steps = StepLogs(folder)
     watcher.says("starting PostgreSQL, Kafka and the processes")
-    with proxies_of(plan) as proxies, stack_of(plan, steps, settings or {}, proxies) as stack:
+    with proxies_of(plan) as proxies, stack_of(plan, steps, settings or {}, proxies, taken_out) as stack:
         watcher.says("paying")
         make_faults = _faults(schedule(plan, seed, plan.load.lasts_s), only, folder, proxies)
         try:
@@ -61,12 +66,17 @@ def proxies_of(plan: Plan) -> AbstractContextManager[Proxies | None]:
     return Proxies() if plan.ground.proxied else nullcontext()
 
 
-def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any], proxies: Proxies | None) -> Stack:
+def stack_of(
+    plan: Plan, steps: StepLogs, settings: Mapping[str, Any], proxies: Proxies | None, taken_out: Sequence[str] = ()
+) -> Stack:
     """Return the stack that the plan is made on, not started yet; led through `proxies` where there are any."""
 
     def launched(name: str) -> Sequence[str]:
         return launch.arguments(
-            strikes=plan.strikes.get(name, ()), skew_s=plan.skew_s.get(name, 0.0), log=steps.of(name)
+            strikes=plan.strikes.get(name, ()),
+            taken_out=() if name in OUTSIDERS else taken_out,
+            skew_s=plan.skew_s.get(name, 0.0),
+            log=steps.of(name),
         )
 
     ground = plan.ground
@@ -74,6 +84,7 @@ def stack_of(plan: Plan, steps: StepLogs, settings: Mapping[str, Any], proxies: 
         replicas=ground.replicas,
         brokers=ground.brokers,
         standby=ground.standby,
+        pairs=ground.pairs,
         overrides={**PROVIDER, **ground.settings, **settings},
         launch=launched,
         detour=proxies.detour if proxies else straight,

@@ -86,8 +86,33 @@ class EffectRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EffectLine:
+    """A line of `effect_history`, in the order of their ids; `token` is the claim's."""
+
+    kind: str
+    subject: str
+    #: created, claimed, lease_lost, answered, redriven
+    event: str
+    state: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRow:
+    """A row of `relay_windows`; `s1` and `s2` are snapshots as text, (lo, hi] positions."""
+
+    shard: int
+    number: int
+    epoch: int
+    s1: str
+    s2: str
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
-    """A committed row of `outbox`."""
+    """A committed row of `outbox`; an event that was published again has several."""
 
     id: str
     tenant: str
@@ -152,6 +177,8 @@ class Facts:
     refunds: Sequence[RefundRow] = ()
     ledger: Sequence[LedgerLine] = ()
     effects: Sequence[EffectRow] = ()
+    effect_history: Sequence[EffectLine] = ()
+    windows: Sequence[WindowRow] = ()
     events: Sequence[EventRow] = ()
     topic: Sequence[TopicRecord] = ()
     deliveries: Sequence[Delivery] = ()
@@ -161,6 +188,8 @@ class Facts:
     #: messages put aside or given up, as `consumer message reason`
     parked: Sequence[str] = ()
     dead_letters: Sequence[str] = ()
+    #: events that one of our consumers never worked on, as `consumer event type`
+    unhandled: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

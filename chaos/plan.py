@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from paidonce.chaos.sabotage import SAFEGUARDS
 from paidonce.chaos.strikes import Strike
 
 FOLDER = Path(__file__).parent / "plans"
@@ -37,6 +38,8 @@ class Load(_Part):
     methods: Mapping[str, int] = {}
     #: seconds after the load within which everything must be final
     drain_s: float = Field(30.0, gt=0)
+    #: seconds that a client waits for its payment to become final, before it leaves that to the drain
+    patience_s: float = Field(30.0, gt=0)
 
     @property
     def lasts_s(self) -> float:
@@ -51,6 +54,8 @@ class Ground(_Part):
     brokers: int = 1
     standby: bool = False
     proxied: bool = False
+    #: workers of which there are two: `relay` is joined by `relay-2`
+    pairs: tuple[str, ...] = ()
     #: settings of our processes, by field name
     settings: Mapping[str, Any] = {}
 
@@ -69,6 +74,23 @@ class Faults(_Part):
     args: Mapping[str, Any] = {}
 
 
+class Finds(_Part):
+    """What the plan must bring to light when a safeguard is taken out."""
+
+    safeguard: str
+    #: the checker that must report it (chaos/checkers/__init__.py)
+    checker: str
+    #: a pattern for what it says and its evidence, line by line: the bug that the safeguard prevents
+    bug: str
+
+    @field_validator("safeguard")
+    @classmethod
+    def _there_is_such_a_safeguard(cls, safeguard: str) -> str:
+        if safeguard not in SAFEGUARDS:
+            raise ValueError(f"is none of {', '.join(SAFEGUARDS)}")
+        return safeguard
+
+
 class Plan(_Part):
     """A plan as its file says it."""
 
@@ -82,6 +104,8 @@ class Plan(_Part):
     strikes: Mapping[str, tuple[str, ...]] = {}
     #: process -> seconds that its clock is ahead
     skew_s: Mapping[str, float] = {}
+    #: which safeguards it finds missing (`paidonce chaos matrix`)
+    finds: tuple[Finds, ...] = ()
 
     @field_validator("strikes")
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.rows import class_row
 
-from paidonce.chaos.facts import EffectRow, EventRow, LedgerLine, PaymentRow, RefundRow
+from paidonce.chaos.facts import EffectLine, EffectRow, EventRow, LedgerLine, PaymentRow, RefundRow, WindowRow
 
 Row = TypeVar("Row")
 
@@ -23,6 +23,13 @@ SELECT transaction_id::text, account, tenant, currency, amount, kind, payment_id
   FROM ledger_entries ORDER BY created_at, transaction_id, account
 """
 EFFECTS = "SELECT kind, subject, tenant, state, attempts FROM effects ORDER BY created_at, id"
+EFFECT_HISTORY = """
+SELECT kind, subject, event, effect_history.state, effect_history.claim_token::text AS token
+  FROM effect_history JOIN effects ON effects.id = effect_id ORDER BY effect_history.id
+"""
+WINDOWS = """
+SELECT shard, number, epoch, s1::text, s2::text, lo, hi FROM relay_windows ORDER BY shard, number
+"""
 EVENTS = """
 SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, aggregateid AS key, type, sequence
   FROM outbox ORDER BY position
@@ -30,8 +37,15 @@ SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, ag
 PARKED = "SELECT consumer || ' ' || message_id || ' ' || reason FROM parked ORDER BY position"
 DEAD_LETTERS = "SELECT consumer || ' ' || message_id || ' ' || reason FROM dead_letters ORDER BY id"
 
+#: Consumer by consumer, what has no row in the inbox.
+UNSEEN = """
+  FROM outbox CROSS JOIN unnest(ARRAY['charges', 'ledger', 'notifications']) AS name
+ WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = name AND message_id = outbox.id)
+"""
+UNHANDLED = f"SELECT DISTINCT name || ' ' || id || ' ' || type {UNSEEN} ORDER BY 1"
+
 #: What is not finished yet, and how much of it; no row when everything is.
-UNFINISHED = """
+UNFINISHED = f"""
 SELECT 'payments ' || status AS what, count(*) FROM payments WHERE status IN ('pending', 'charging') GROUP BY status
 UNION ALL
 SELECT 'refunds ' || status, count(*) FROM refunds WHERE status IN ('pending', 'refunding') GROUP BY status
@@ -41,9 +55,7 @@ SELECT kind || ' calls ' || state, count(*) FROM effects
 UNION ALL
 SELECT 'messages put aside by ' || consumer, count(*) FROM parked GROUP BY consumer
 UNION ALL
-SELECT 'events not yet seen by ' || name, count(*)
-  FROM outbox CROSS JOIN unnest(ARRAY['charges', 'ledger', 'notifications']) AS name
- WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = name AND message_id = outbox.id) GROUP BY name
+SELECT 'events not yet seen by ' || name, count(*) {UNSEEN} GROUP BY name
 ORDER BY 1
 """
 
@@ -68,9 +80,12 @@ def tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
         "refunds": _rows(connection, RefundRow, REFUNDS),
         "ledger": _rows(connection, LedgerLine, LEDGER),
         "effects": _rows(connection, EffectRow, EFFECTS),
+        "effect_history": _rows(connection, EffectLine, EFFECT_HISTORY),
+        "windows": _rows(connection, WindowRow, WINDOWS),
         "events": _rows(connection, EventRow, EVENTS),
         "parked": [line for (line,) in connection.execute(PARKED)],
         "dead_letters": [line for (line,) in connection.execute(DEAD_LETTERS)],
+        "unhandled": [line for (line,) in connection.execute(UNHANDLED)],
     }
 
 

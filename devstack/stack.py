@@ -49,7 +49,8 @@ class Stack:
 
     One server of each, unless `brokers` is 3 (Kafka as a cluster, everything replicated) or `standby` is set
     (PostgreSQL with a synchronous one). `overrides` are settings of the children by field name, over
-    those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours
+    those of `devstack/pace.py`; both yield to what the environment sets. Of the workers in `pairs` there are two,
+    the second as `relay-2`. `launch` starts one of ours
     otherwise than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the
     servers by other addresses. `logins_per_minute` is the issuer's bound for one name.
 
@@ -64,6 +65,7 @@ class Stack:
         durable: bool = True,
         brokers: int = 1,
         standby: bool = False,
+        pairs: Collection[str] = (),
         overrides: Mapping[str, Any] | None = None,
         logins_per_minute: int = PER_MINUTE,
         launch: Launch = plainly,
@@ -71,7 +73,7 @@ class Stack:
         report: Report = lambda _words: None,
     ) -> None:
         self._replicas, self._launch, self._report, self._detour = replicas, launch, report, detour
-        self._durable, self._brokers, self._standby = durable, brokers, standby
+        self._durable, self._brokers, self._standby, self._pairs = durable, brokers, standby, pairs
         self._overrides, self._logins_per_minute = dict(overrides or {}), logins_per_minute
         self._closing = ExitStack()
 
@@ -196,7 +198,7 @@ class Stack:
         )
         self._supervisor.start([vouching], environment(own))
         self._migrate()
-        self._supervisor.start(insiders(self._ports), environment(own))
+        self._supervisor.start(insiders(self._ports, self._pairs), environment(own))
         self.wait_ready()
         self._supervisor.watch()
 

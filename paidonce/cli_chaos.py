@@ -1,4 +1,4 @@
-"""How does one try whether anything is charged twice? `paidonce chaos run`, `check`, `plans`."""
+"""How does one try whether anything is charged twice? `paidonce chaos run`, `check`, `matrix`, `plans`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,6 +62,30 @@ def check(
     try:
         raise typer.Exit(judge(folder, json_file))
     except EvidenceError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
+def matrix(
+    safeguards: Annotated[list[str] | None, typer.Argument(help="S1 to S16; by default all.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first round; each further one has the next.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is tried.")] = 1,
+    report: Annotated[Path | None, typer.Option(help="Folder of the evidence.", file_okay=False)] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Copy matrix.json to this file.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Take each safeguard out: the rig must find its bug. Exit 0 when it did, and all is valid with them in place."""
+    from paidonce.chaos.matrix_command import run as carry_out  # noqa: PLC0415
+    from paidonce.chaos.plan import PlanError  # noqa: PLC0415
+    from paidonce.chaos.sabotage import SAFEGUARDS  # noqa: PLC0415
+
+    unknown = [name for name in safeguards or () if name not in SAFEGUARDS]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: the safeguards are {', '.join(SAFEGUARDS)}")
+    try:
+        raise typer.Exit(carry_out(safeguards or (), seed=seed, rounds=rounds, folder=report, json=json_file))
+    except PlanError as error:
         raise typer.BadParameter(str(error)) from None
 
 
