@@ -32,7 +32,7 @@ async def accept_then_tell(
 ) -> dict[UUID, Accepted]:
     """Accept; and when that is committed, write the events."""
     accepted = await accept(connection, wanted, lock_wait_ms=lock_wait_ms)
-    rows = [store._row(one) for one in wanted if accepted[one.payment.id].claimed]  # noqa: SLF001  a patch
+    rows = [store._row(one) for one in wanted if accepted[one.payment.id].claimed]
     await connection.execute(TELL, {"rows": orjson.dumps(rows).decode()})
     return accepted
 

@@ -24,14 +24,14 @@ def record_above(
     """Record the next events above the last window's last position."""
     last, number = (newest.hi, newest.number) if newest else (0, 0)
     with session.transaction():
-        rows = spans._read(session, ABOVE, {"shard": shard, "last": last, "most": events_max + 1})  # noqa: SLF001  a patch
+        rows = spans._read(session, ABOVE, {"shard": shard, "last": last, "most": events_max + 1})
         if not rows:
             return None
         events = cut(rows, events_max=events_max, bytes_max=bytes_max).events
-        seen = spans._one(session, NOW, {})[0]  # noqa: SLF001  a patch
+        seen = spans._one(session, NOW, {})[0]
         hi = events[-1].position
         window = Window(shard, number + 1, lease.epoch, spans.NOTHING_SEEN, seen, last, hi, uuid4(), None)
-        windows._record(session, lease, window)  # noqa: SLF001  a patch
+        windows._record(session, lease, window)
     return window, events
 
 
