@@ -42,7 +42,7 @@ UNSEEN = """
   FROM outbox CROSS JOIN unnest(ARRAY['charges', 'ledger', 'notifications']) AS name
  WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = name AND message_id = outbox.id)
 """
-UNHANDLED = f"SELECT DISTINCT name || ' ' || id || ' ' || type {UNSEEN} ORDER BY 1"  # noqa: S608  our own text
+UNHANDLED = f"SELECT DISTINCT name || ' ' || id || ' ' || type {UNSEEN} ORDER BY 1"
 
 #: What is not finished yet, and how much of it; no row when everything is.
 UNFINISHED = f"""
@@ -57,7 +57,7 @@ SELECT 'messages put aside by ' || consumer, count(*) FROM parked GROUP BY consu
 UNION ALL
 SELECT 'events not yet seen by ' || name, count(*) {UNSEEN} GROUP BY name
 ORDER BY 1
-"""
+"""  # noqa: S608  our own text
 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
