@@ -5,7 +5,7 @@ Exit status: 0 valid, 1 invalid, 3 unknown.
 
 import shutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from secrets import randbelow
@@ -30,6 +30,7 @@ def run(
     seconds: float | None = None,
     seed: int | None = None,
     only: Collection[int] | None = None,
+    taken_out: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     folder: Path | None = None,
     json: Path | None = None,
@@ -53,7 +54,7 @@ def run(
         )
     )
     with screen(console, plan.load.payments) as watcher:
-        made = report(conduct(plan, folder, watcher, seed=seed, settings=settings, only=only))
+        made = report(conduct(plan, folder, watcher, seed=seed, settings=settings, only=only, taken_out=taken_out))
     return _judged(made, folder, console, json)
 
 

@@ -37,7 +37,7 @@ def conduct(
     """Start a stack, run the plan on it, leave the evidence in `folder`, and return it.
 
     `settings` go over the plan's; `only` these faults of the schedule are made, by their numbers.
-    The safeguards `taken_out` are missing in every process of ours.
+    The safeguards `taken_out`, and those that the plan names, are missing in every process of ours.
 
     Raises:
         PlanError: the plan asks for what there is not.
@@ -45,6 +45,7 @@ def conduct(
         WorkloadError: the clients could not work.
     """
     check(plan)
+    taken_out = (*plan.sabotage, *taken_out)
     steps = StepLogs(folder)
     watcher.says("starting PostgreSQL, Kafka and the processes")
     with proxies_of(plan) as proxies, stack_of(plan, steps, settings or {}, proxies, taken_out) as stack:
@@ -57,7 +58,7 @@ def conduct(
                 shutil.copytree(stack.run.folder / "logs", folder / "logs")
     log = folder / "faults.jsonl"
     steps.note(plan, FaultLog(log), first=len(result.facts.faults) + 1)
-    evidence.save(folder, replace(result, facts=replace(result.facts, faults=faults(log))))
+    evidence.save(folder, replace(result, facts=replace(result.facts, faults=faults(log)), taken_out=taken_out))
     return evidence.load(folder)
 
 

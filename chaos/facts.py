@@ -217,3 +217,5 @@ class Result:
     drain_within_s: float
     drained: Drained
     facts: Facts
+    #: safeguards that were missing
+    taken_out: Sequence[str] = ()

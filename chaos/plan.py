@@ -6,9 +6,9 @@ The plans of the house are in `chaos/plans/`; any file of the same form is one t
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from paidonce.chaos.sabotage import SAFEGUARDS
 from paidonce.chaos.strikes import Strike
@@ -74,21 +74,23 @@ class Faults(_Part):
     args: Mapping[str, Any] = {}
 
 
+def _known(safeguard: str) -> str:
+    if safeguard not in SAFEGUARDS:
+        raise ValueError(f"is none of {', '.join(SAFEGUARDS)}")
+    return safeguard
+
+
+Safeguard = Annotated[str, AfterValidator(_known)]
+
+
 class Finds(_Part):
     """What the plan must bring to light when a safeguard is taken out."""
 
-    safeguard: str
+    safeguard: Safeguard
     #: the checker that must report it (chaos/checkers/__init__.py)
     checker: str
     #: a pattern for what it says and its evidence, line by line: the bug that the safeguard prevents
     bug: str
-
-    @field_validator("safeguard")
-    @classmethod
-    def _there_is_such_a_safeguard(cls, safeguard: str) -> str:
-        if safeguard not in SAFEGUARDS:
-            raise ValueError(f"is none of {', '.join(SAFEGUARDS)}")
-        return safeguard
 
 
 class Plan(_Part):
@@ -104,6 +106,8 @@ class Plan(_Part):
     strikes: Mapping[str, tuple[str, ...]] = {}
     #: process -> seconds that its clock is ahead
     skew_s: Mapping[str, float] = {}
+    #: safeguards that are missing in all our processes (chaos/sabotage/)
+    sabotage: tuple[Safeguard, ...] = ()
     #: which safeguards it finds missing (`paidonce chaos matrix`)
     finds: tuple[Finds, ...] = ()
 
