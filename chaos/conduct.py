@@ -47,10 +47,11 @@ def conduct(
     check(plan)
     taken_out = (*plan.sabotage, *taken_out)
     steps = StepLogs(folder)
+    steps.begun.unlink(missing_ok=True)
     watcher.says("starting PostgreSQL, Kafka and the processes")
     with proxies_of(plan) as proxies, stack_of(plan, steps, settings or {}, proxies, taken_out) as stack:
         watcher.says("paying")
-        make_faults = _faults(schedule(plan, seed, plan.load.lasts_s), only, folder, proxies)
+        make_faults = _faults(schedule(plan, seed, plan.load.lasts_s), only, steps, proxies)
         try:
             result = execute(stack, folder, watcher, plan=plan, seed=seed, make_faults=make_faults)
         finally:
@@ -78,6 +79,7 @@ def stack_of(
             taken_out=() if name in OUTSIDERS else taken_out,
             skew_s=plan.skew_s.get(name, 0.0),
             log=steps.of(name),
+            begun=steps.begun,
         )
 
     ground = plan.ground
@@ -93,11 +95,12 @@ def stack_of(
 
 
 def _faults(
-    scheduled: Sequence[Planned], only: Collection[int] | None, folder: Path, proxies: Proxies | None
+    scheduled: Sequence[Planned], only: Collection[int] | None, steps: StepLogs, proxies: Proxies | None
 ) -> MakeFaults:
     planned = [one for one in scheduled if only is None or one.number in only]
 
     def make(stack: Stack, began: float, told: Callable[[Fault], None]) -> list[Fault]:
-        return carry_out(Arena(stack, folder, proxies), planned, began, told)
+        steps.begun.touch()
+        return carry_out(Arena(stack, steps.folder, proxies), planned, began, told)
 
     return make

@@ -23,19 +23,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.skew:
         clock_skew.install(options.skew)
     if options.strike or options.log:
-        steps.listen(Striker(options.strike, options.log))
+        steps.listen(Striker(options.strike, options.log, options.begun))
     sys.argv = ["paidonce", *options.process]
     runpy.run_module("paidonce.cli", run_name="__main__", alter_sys=True)
 
 
 def arguments(
-    *, strikes: Sequence[str] = (), taken_out: Sequence[str] = (), skew_s: float = 0.0, log: Path | None = None
+    *,
+    strikes: Sequence[str] = (),
+    taken_out: Sequence[str] = (),
+    skew_s: float = 0.0,
+    log: Path | None = None,
+    begun: Path | None = None,
 ) -> list[str]:
     """Return the command that starts a process with these; what `paidonce` is told comes behind it."""
     options = [part for strike in strikes for part in ("--strike", strike)]
     options += [part for safeguard in taken_out for part in ("--sabotage", safeguard)]
     options += ["--skew", str(skew_s)] if skew_s else []
     options += ["--log", str(log)] if log else []
+    options += ["--begun", str(begun)] if begun else []
     return [sys.executable, "-m", "paidonce.chaos.launch", *options]
 
 
@@ -51,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--skew", type=float, default=0.0, metavar="SECONDS", help="its clock is so much ahead")
     parser.add_argument("--log", type=Path, help="JSON lines: steps when first reached, and strikes")
+    parser.add_argument("--begun", type=Path, help="passes count once this file is there; by default from the start")
     parser.add_argument("process", nargs=argparse.REMAINDER, help="what `paidonce` is told, e.g. consumer ledger")
     return parser
 

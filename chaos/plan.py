@@ -102,7 +102,7 @@ class Plan(_Part):
     load: Load = Load()
     ground: Ground = Ground()
     faults: tuple[Faults, ...] = ()
-    #: process -> strikes at its steps (chaos/strikes.py)
+    #: process -> strikes at its steps (chaos/strikes.py), whose passes count from the load's begin
     strikes: Mapping[str, tuple[str, ...]] = {}
     #: process -> seconds that its clock is ahead
     skew_s: Mapping[str, float] = {}
