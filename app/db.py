@@ -7,8 +7,10 @@ one version of each, not two.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import psycopg
+from psycopg import AsyncConnection as PsycopgConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import URL, Connection, Engine, create_engine, text
@@ -16,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from paidonce.app.errors import CommitUnknownError, SchemaVersionError
+from paidonce.app.patience import Patient, PatientAsync
 from paidonce.app.settings import Settings
 
 #: The migration that this program was written for; migrations/versions holds it.
@@ -38,6 +41,11 @@ SILENCE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "11000",
 }
+#: Seconds that the API waits for the answer to a statement: above every wait for a lock and every slow COMMIT that a
+#: client would still wait for. Afterwards the outcome is unknown (503), and the client asks again under its key.
+ANSWER_S = 10.0
+#: Seconds of the workers: their statements write hundreds of rows, and may wait for a standby.
+WORKER_ANSWER_S = 60.0
 #: Seconds that the hot pool tries to replace a lost connection by itself, twice. Afterwards the next request does:
 #: the pool's own tries come ever less often, and after a long outage would keep us away from a healed server.
 RECONNECT_S = 1.0
@@ -62,19 +70,32 @@ def sqlalchemy_url(settings: Settings) -> URL:
     return URL.create("postgresql+psycopg", user, password, database=database, query=said)
 
 
-def engine(settings: Settings, *, size: int = 4, lock_timeout_ms: int = 0) -> Engine:
-    """Return an engine for a worker, which waits `lock_timeout_ms` for a row's lock (0: without end)."""
+def engine(settings: Settings, *, size: int = 4, lock_timeout_ms: int = 0, silence_s: float | None = None) -> Engine:
+    """Return an engine for a worker, which waits `lock_timeout_ms` for a row's lock (0: without end).
+
+    It hangs up on a server that says nothing for `silence_s` seconds (None: never).
+    """
+
+    def connect() -> Patient:
+        connection = Patient.connect(libpq_dsn(settings), options=_options(lock_timeout_ms))
+        connection.silence_s = silence_s
+        return connection
+
     return create_engine(
-        sqlalchemy_url(settings),
-        isolation_level=ISOLATION,
-        pool_size=size,
-        pool_pre_ping=True,
-        connect_args={"options": _options(lock_timeout_ms)},
+        sqlalchemy_url(settings), isolation_level=ISOLATION, pool_size=size, pool_pre_ping=True, creator=connect
     )
 
 
-def async_engine(settings: Settings, *, size: int, lock_timeout_ms: int = 0) -> AsyncEngine:
-    """Return an engine for code on asyncio; `lock_timeout_ms` as in `engine`."""
+def async_engine(
+    settings: Settings, *, size: int, lock_timeout_ms: int = 0, silence_s: float = ANSWER_S
+) -> AsyncEngine:
+    """Return an engine for code on asyncio; the others as in `engine`."""
+
+    async def connect() -> PatientAsync:
+        connection = await PatientAsync.connect(libpq_dsn(settings), options=_options(lock_timeout_ms))
+        connection.silence_s = silence_s
+        return connection
+
     return create_async_engine(
         sqlalchemy_url(settings),
         isolation_level=ISOLATION,
@@ -82,14 +103,21 @@ def async_engine(settings: Settings, *, size: int, lock_timeout_ms: int = 0) -> 
         max_overflow=0,
         pool_timeout=settings.api_pool_wait_s,
         pool_pre_ping=True,
-        connect_args={"options": _options(lock_timeout_ms)},
+        async_creator=connect,
     )
 
 
-def hot_pool(settings: Settings, *, lock_timeout_ms: int) -> AsyncConnectionPool:
+def hot_pool(settings: Settings, *, lock_timeout_ms: int, silence_s: float = ANSWER_S) -> AsyncConnectionPool:
     """Return a closed pool of autocommitting connections for statements that are transactions by themselves."""
+
+    async def bound(connection: PsycopgConnection[Any]) -> None:
+        assert isinstance(connection, PatientAsync)
+        connection.silence_s = silence_s
+
     return AsyncConnectionPool(
         libpq_dsn(settings),
+        connection_class=PatientAsync,
+        configure=bound,
         min_size=min(2, settings.api_connections_max),
         max_size=settings.api_connections_max,
         timeout=settings.api_pool_wait_s,

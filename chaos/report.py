@@ -29,6 +29,9 @@ NEXT = (
     ("the same pipeline to play with", "make up"),
 )
 
+#: Seconds below which a fault was over at once.
+MOMENT_S = 0.05
+
 Row = tuple[str, str]
 
 
@@ -119,7 +122,7 @@ def _ledger(row: Mapping[str, Any]) -> str:
 def _fault(fault: Mapping[str, Any]) -> str:
     if not fault["fired"]:
         return f"did not fire: {fault['saw']}"
-    lasted = f" for {fault['lasted_s']:.1f} s" if fault["lasted_s"] else ""
+    lasted = f" for {fault['lasted_s']:.1f} s" if (fault["lasted_s"] or 0.0) >= MOMENT_S else ""
     back = "not seen again" if fault["back_after_s"] is None else f"working again {fault['back_after_s']:.1f} s later"
     return f"at {fault['after_s']:>4.1f} s{lasted}, {fault['requests_under_way']:>2} requests open, {back}"
 

@@ -21,14 +21,14 @@ class StepLogs:
     folder: Path
 
     def of(self, process: str) -> Path:
-        """Return where a process writes its own."""
+        """Return where a process writes its own: an absolute path, since processes work in folders of their own."""
         (self.folder / FOLDER).mkdir(exist_ok=True)
-        return self.folder / FOLDER / f"{process}.jsonl"
+        return self.folder.resolve() / FOLDER / f"{process}.jsonl"
 
     @property
     def begun(self) -> Path:
         """The file whose being there says that the load has begun: from then on the plan's strikes count passes."""
-        return self.folder / FOLDER / "begun"
+        return self.folder.resolve() / FOLDER / "begun"
 
     def reached(self) -> set[tuple[str, str]]:
         """Return every (step, before or after) that some process passed."""

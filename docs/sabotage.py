@@ -38,7 +38,7 @@ MEASUREMENT = """
 ## The last measured matrix
 
 On two shared cores, seeds {seeds}: {found} of {of} found, {controls_valid} of {controls} runs with everything in place
-valid. Seconds are the median of a whole run, from the start of its servers to its verdict.
+valid. Seconds are the median of a whole run, from the start of its servers to its verdict.{note}
 
 | without | plan | checker | found | seconds | the first evidence |
 |---|---|---|---|---|---|
@@ -58,7 +58,7 @@ def trimmed(matrix: dict[str, Any]) -> dict[str, Any]:
         rows[row["taken_out"] or f"nothing, {row['plan']}"].append(row)
     kept = {name: matrix[name] for name in ("found", "of", "controls_valid", "controls")}
     seeds = sorted({row["seed"] for row in matrix["rows"]})
-    return kept | {"seeds": seeds, "rows": {name: _kept(group) for name, group in rows.items()}}
+    return kept | {"note": "", "seeds": seeds, "rows": {name: _kept(group) for name, group in rows.items()}}
 
 
 def _kept(group: list[dict[str, Any]]) -> dict[str, Any]:

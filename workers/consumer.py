@@ -30,7 +30,7 @@ def main(settings: Settings, name: str) -> None:
 def serve(settings: Settings, subscriber: Subscriber) -> None:
     """Run `subscriber`, one of ours or your own, on the topic of the settings; ends and raises as `main` does."""
     retention.check(settings)
-    bind = db.engine(settings, lock_timeout_ms=settings.consumer_lock_timeout_ms)
+    bind = db.engine(settings, lock_timeout_ms=settings.consumer_lock_timeout_ms, silence_s=db.WORKER_ANSWER_S)
     process = runner.start(f"consumer-{subscriber.name}", settings, bind)
     member = Member(settings, bind, subscriber)
     gc.freeze()

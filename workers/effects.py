@@ -85,7 +85,12 @@ def lanes(
 
 
 async def _serve(process: runner.Process, settings: Settings, open_kinds: OpenKinds) -> None:
-    bind = db.async_engine(settings, size=CONNECTIONS, lock_timeout_ms=settings.consumer_lock_timeout_ms)
+    bind = db.async_engine(
+        settings,
+        size=CONNECTIONS,
+        lock_timeout_ms=settings.consumer_lock_timeout_ms,
+        silence_s=db.WORKER_ANSWER_S,
+    )
     hinter = Hinter(db.libpq_dsn(settings))
     try:
         async with open_kinds(settings, bind) as kinds:

@@ -28,7 +28,7 @@ def main(settings: Settings) -> None:
             "every event a second time; to come back to the relay see docs/cdc.md"
         )
     gc.set_threshold(GARBAGE_OBJECTS)
-    bind = db.engine(settings)
+    bind = db.engine(settings, silence_s=db.WORKER_ANSWER_S)
     process = runner.start("relay", settings, bind)
     waker = Waker(db.libpq_dsn(settings), process.stop)
     relay = Relay(settings, bind, process.stop)

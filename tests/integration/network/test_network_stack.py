@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from paidonce.app.db import WORKER_ANSWER_S
 from paidonce.chaos import tables, witnesses
 from paidonce.chaos.nemeses.network import network
 from paidonce.chaos.proxy.client import NotFiredError, Proxies
@@ -148,6 +149,14 @@ def test_brokers_that_fell_silent_are_asked_anew_within_seconds(world: World) ->
     with network("half_open", world.proxies, "kafka-1", {"scope": "connection"}):
         world.pay()
         until(world.is_final, within_s=SILENT_S, what="a payment to be final during the silence")
+
+
+def test_a_database_that_fell_silent_is_hung_up_on(world: World) -> None:
+    """Each connection that there is hears nothing more, as when a pooler hangs; new ones are well."""
+    with network("half_open", world.proxies, "postgres", {"scope": "connection"}):
+        paid = [world.pay() for _ in range(3)]
+    until(world.is_final, within_s=FINAL_S + WORKER_ANSWER_S, what="everything to be final")
+    assert {payment: world.captures(payment) for payment in paid} == dict.fromkeys(paid, 1)
 
 
 def test_a_fault_that_meets_nothing_is_none(world: World) -> None:
