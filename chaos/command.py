@@ -35,6 +35,7 @@ def run(
     seconds: float | None = None,
     seed: int | None = None,
     only: Collection[int] | None = None,
+    taken_out: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     folder: Path | None = None,
     json: Path | None = None,
@@ -58,10 +59,12 @@ def run(
             plan=plan.name, says=plan.says, payments=plan.load.payments, seed=seed
         )
     )
-    again = _command(name, payments=payments, seconds=seconds, seed=seed, settings=settings or {})
+    again = _command(name, payments=payments, seconds=seconds, seed=seed, settings=settings or {}, taken_out=taken_out)
     with screen(console, plan.load.payments) as watcher:
         told = again(only)
-        made = report(conduct(plan, folder, watcher, seed=seed, settings=settings, only=only, command=told))
+        made = report(
+            conduct(plan, folder, watcher, seed=seed, settings=settings, only=only, taken_out=taken_out, command=told)
+        )
     _leave(made, folder, console)
     shrunk = None
     if shrinks and made.verdict == "invalid":
@@ -86,13 +89,20 @@ def sized(plan: Plan, *, payments: int | None = None, seconds: float | None = No
 
 
 def _command(
-    name: str, *, payments: int | None, seconds: float | None, seed: int, settings: Mapping[str, Any]
+    name: str,
+    *,
+    payments: int | None,
+    seconds: float | None,
+    seed: int,
+    settings: Mapping[str, Any],
+    taken_out: Sequence[str],
 ) -> Callable[[Collection[int] | None], str]:
     """Return what tells the command that makes this run again, with all or `only` some of its faults."""
     words = ["paidonce", "chaos", "run", name, "--seed", str(seed)]
     words += ["--payments", str(payments)] if payments else []
     words += ["--for", f"{seconds:g}"] if seconds else []
     words += ["--client", settings["kafka_client"]] if "kafka_client" in settings else []
+    words += [word for safeguard in taken_out for word in ("--sabotage", safeguard)]
 
     def again(only: Collection[int] | None) -> str:
         return shlex.join(words if only is None else [*words, "--only", ",".join(map(str, sorted(only)))])
@@ -102,16 +112,18 @@ def _command(
 
 def _shrunk(plan: Plan, made: Report, folder: Path, console: Console, settings: Mapping[str, Any]) -> Shrunk:
     """Make the run again with fewer faults, as long as it breaks one of the same promises."""
+    seed, taken_out = made.result.seed, made.result.taken_out
     broken = {checker.name for checker, _ in made.smallest}
 
     def fails(only: Sequence[int]) -> bool:
         place = folder / "shrink" / ("-".join(map(str, only)) or "none")
         place.mkdir(parents=True)
         try:
-            again = report(conduct(plan, place, nobody(), seed=made.result.seed, settings=settings, only=only))
+            result = conduct(plan, place, nobody(), seed=seed, settings=settings, only=only, taken_out=taken_out)
         except (StackError, WorkloadError) as error:
             console.print(f"  no run: {error}", markup=False)
             return False
+        again = report(result)
         write(again, place)
         return bool(broken & {checker.name for checker, _ in again.smallest})
 

@@ -14,6 +14,7 @@ import orjson
 from paidonce.chaos import witnesses
 from paidonce.chaos.facts import (
     Drained,
+    EffectLine,
     EffectRow,
     EventRow,
     Facts,
@@ -22,6 +23,7 @@ from paidonce.chaos.facts import (
     RefundRow,
     Result,
     TopicRecord,
+    WindowRow,
 )
 from paidonce.chaos.fault_log import faults
 from paidonce.chaos.history import operations
@@ -32,9 +34,11 @@ ROWS: dict[str, type] = {
     "refunds": RefundRow,
     "ledger": LedgerLine,
     "effects": EffectRow,
+    "effect_history": EffectLine,
+    "windows": WindowRow,
     "events": EventRow,
 }
-TEXTS = ("parked", "dead_letters")
+TEXTS = ("parked", "dead_letters", "unhandled")
 #: Sets of words that were told to the run, not found in it.
 ASKED = ("endpoints", "expected_unknown", "expected_answers")
 

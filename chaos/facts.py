@@ -90,8 +90,33 @@ class EffectRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EffectLine:
+    """A line of `effect_history`, in the order of their ids; `token` is the claim's."""
+
+    kind: str
+    subject: str
+    #: created, claimed, lease_lost, answered, redriven
+    event: str
+    state: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRow:
+    """A row of `relay_windows`; `s1` and `s2` are snapshots as text, (lo, hi] positions."""
+
+    shard: int
+    number: int
+    epoch: int
+    s1: str
+    s2: str
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
-    """A committed row of `outbox`."""
+    """A committed row of `outbox`; an event that was published again has several."""
 
     id: str
     tenant: str
@@ -162,6 +187,8 @@ class Facts:
     refunds: Sequence[RefundRow] = ()
     ledger: Sequence[LedgerLine] = ()
     effects: Sequence[EffectRow] = ()
+    effect_history: Sequence[EffectLine] = ()
+    windows: Sequence[WindowRow] = ()
     events: Sequence[EventRow] = ()
     topic: Sequence[TopicRecord] = ()
     deliveries: Sequence[Delivery] = ()
@@ -171,6 +198,8 @@ class Facts:
     #: messages put aside or given up, as `consumer message reason`
     parked: Sequence[str] = ()
     dead_letters: Sequence[str] = ()
+    #: events that one of our consumers never worked on, as `consumer event type`
+    unhandled: Sequence[str] = ()
     #: kinds of effects of which some must stay unknown for a person, because the provider's dialect leaves no other way
     expected_unknown: frozenset[str] = frozenset()
     #: behaviour of the provider that has to be met, or the run does not show what it is about
@@ -209,3 +238,5 @@ class Result:
     facts: Facts
     #: what makes the same run again; empty: nothing of the command line does
     command: str = ""
+    #: safeguards that were missing
+    taken_out: Sequence[str] = ()

@@ -28,6 +28,9 @@ METHODS = {
     "pm_late": 1,
 }
 
+#: One payment in so many is the last one's twin: the other tenant's, with the same key and the same body.
+TWIN_EACH = 15
+
 CURRENCIES = ("EUR", "USD", "JPY")
 
 #: Share of payments that arrive together with their neighbours instead of evenly spread.
@@ -82,6 +85,9 @@ def intents(seed: int, payments: int, load_s: float, methods: Mapping[str, int] 
         _intent(Random(f"{seed} payment {number}"), f"{seed}-{number:05}", load_s * number / payments, bursts, methods)
         for number in range(payments)
     ]
+    for number in range(TWIN_EACH - 1, payments, TWIN_EACH):
+        first = wanted[number - 1]
+        wanted[number] = replace(first, tenant=next(tenant for tenant in TENANTS if tenant != first.tenant))
     # The one payment in the middle is sent by everybody at once.
     wanted[payments // 2] = replace(wanted[payments // 2], duplicates=STAMPEDE)
     return wanted

@@ -6,10 +6,11 @@ The plans of the house are in `chaos/plans/`; any file of the same form is one t
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from paidonce.chaos.sabotage import SAFEGUARDS
 from paidonce.chaos.strikes import Strike
 
 FOLDER = Path(__file__).parent / "plans"
@@ -37,6 +38,8 @@ class Load(_Part):
     methods: Mapping[str, int] = {}
     #: seconds after the load within which everything must be final
     drain_s: float = Field(30.0, gt=0)
+    #: seconds that a client waits for its payment to become final, before it leaves that to the drain
+    patience_s: float = Field(30.0, gt=0)
 
     @property
     def lasts_s(self) -> float:
@@ -53,6 +56,8 @@ class Ground(_Part):
     proxied: bool = False
     #: megabytes of PostgreSQL's own disk, for the fault full-disk; None: it shares the machine's
     disk_mb: int | None = Field(None, ge=256)
+    #: workers of which there are two: `relay` is joined by `relay-2`
+    pairs: tuple[str, ...] = ()
     #: settings of our processes, by field name
     settings: Mapping[str, Any] = {}
 
@@ -80,6 +85,25 @@ class Faults(_Part):
     args: Mapping[str, Any] = {}
 
 
+def _known(safeguard: str) -> str:
+    if safeguard not in SAFEGUARDS:
+        raise ValueError(f"is none of {', '.join(SAFEGUARDS)}")
+    return safeguard
+
+
+Safeguard = Annotated[str, AfterValidator(_known)]
+
+
+class Finds(_Part):
+    """What the plan must bring to light when a safeguard is taken out."""
+
+    safeguard: Safeguard
+    #: the checker that must report it (chaos/checkers/__init__.py)
+    checker: str
+    #: a pattern for what it says and its evidence, line by line: the bug that the safeguard prevents
+    bug: str
+
+
 class Plan(_Part):
     """A plan as its file says it."""
 
@@ -90,10 +114,14 @@ class Plan(_Part):
     ground: Ground = Ground()
     expects: Expects = Expects()
     faults: tuple[Faults, ...] = ()
-    #: process -> strikes at its steps (chaos/strikes.py)
+    #: process -> strikes at its steps (chaos/strikes.py), whose passes count from the load's begin
     strikes: Mapping[str, tuple[str, ...]] = {}
     #: process -> seconds that its clock is ahead
     skew_s: Mapping[str, float] = {}
+    #: safeguards that are missing in all our processes (chaos/sabotage/)
+    sabotage: tuple[Safeguard, ...] = ()
+    #: which safeguards it finds missing (`paidonce chaos matrix`)
+    finds: tuple[Finds, ...] = ()
 
     @field_validator("strikes")
     @classmethod

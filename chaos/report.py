@@ -79,6 +79,7 @@ def tried(report: Report) -> list[Row]:
         ("no answer", f"{sum(f['unanswered'].values()):,}{_brackets(f['unanswered'])}: asked again"),
         ("other payload", f"{f['mismatches']:,} requests under a key that was used for something else"),
         ("cancels, refunds", f"{f['cancels']:,} and {f['refunds']:,}, some for more than there was"),
+        *[("taken out", f"{name}: this installation is sabotaged") for name in report.result.taken_out],
         ("faults", f"{sum(f['fired'].values()):,}{_brackets(f['fired'])}, {f['got_over']:,} of them got over:"),
         *[(f"  {fault['kind']} {fault['target']}", _fault(fault)) for fault in f["faults"]],
     ]
@@ -196,6 +197,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "plan": report.result.plan,
         "seed": report.result.seed,
         "repeat": repeat(report.result),
+        "taken_out": list(report.result.taken_out),
         **report.figures,
         "stuck": dict(report.result.drained.stuck),
         "findings": [

@@ -91,6 +91,7 @@ def execute(
             methods=load.methods or METHODS,
             apis=tuple(apis or stack.addresses.apis),
             history=str(folder / "history.jsonl"),
+            patience_s=load.patience_s,
             tokens={tenant: stack.token(tenant=tenant, roles=[ADMIN]) for tenant in TENANTS},
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
         )

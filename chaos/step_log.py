@@ -42,6 +42,11 @@ class StepLogs:
         (self.folder / FOLDER).mkdir(exist_ok=True)
         return self.folder.resolve() / FOLDER / f"{process}.jsonl"
 
+    @property
+    def begun(self) -> Path:
+        """The file whose being there says that the load has begun: from then on the plan's strikes count passes."""
+        return self.folder.resolve() / FOLDER / "begun"
+
     def reached(self) -> set[tuple[str, str]]:
         """Return every (step, before or after) that some process passed."""
         found = (lines(path) for path in sorted((self.folder / FOLDER).glob("*.jsonl")))

@@ -76,14 +76,17 @@ class Strike:
 class Striker:
     """Listens at the steps, strikes, and writes to its log what was reached and what it did, before it does it.
 
-    A strike on one pass happens once in a log: the successor of a process that was killed is spared.
+    A strike on one pass happens once in a log: the successor of a process that was killed is spared. Passes count once
+    the file `begun` is there, where one is named.
     """
 
-    def __init__(self, strikes: Sequence[Strike], log: Path | None = None) -> None:
+    def __init__(self, strikes: Sequence[Strike], log: Path | None = None, begun: Path | None = None) -> None:
+        self._begun = begun
         self._log = None if log is None else log.open("ab", buffering=0)
         done = {line["strike"] for line in lines(log) if line["type"] == "struck"} if log else set()
         self._strikes = [strike for strike in strikes if strike.repeats or strike.text not in done]
         self._passes: Counter[tuple[str, str]] = Counter()
+        self._reached: set[tuple[str, str]] = set()
         self._one = Lock()
 
     def before(self, step: str) -> None:
@@ -96,15 +99,23 @@ class Striker:
 
     def _pass(self, step: str, when: str) -> None:
         with self._one:
+            if (step, when) not in self._reached:
+                self._reached.add((step, when))
+                self.note(type="reached", step=step, when=when)
+            if not self._counts():
+                return
             self._passes[step, when] += 1
             number = self._passes[step, when]
-            if number == 1:
-                self.note(type="reached", step=step, when=when)
             due = [s for s in self._strikes if (s.step, s.when) == (step, when) and s.due(number)]
             for strike in due:
                 self.note(type="struck", step=step, when=when, strike=strike.text, number=number)
         for strike in due:
             _strike(strike)
+
+    def _counts(self) -> bool:
+        if self._begun is not None and self._begun.exists():
+            self._begun = None
+        return self._begun is None
 
     def note(self, **line: object) -> None:
         """Write a line to the log, where there is one."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.rows import class_row
 
-from paidonce.chaos.facts import EffectRow, EventRow, LedgerLine, PaymentRow, RefundRow
+from paidonce.chaos.facts import EffectLine, EffectRow, EventRow, LedgerLine, PaymentRow, RefundRow, WindowRow
 
 Row = TypeVar("Row")
 
@@ -29,6 +29,13 @@ SELECT kind, subject, tenant, attempts,
        CASE WHEN state = 'running' AND open_attempt THEN 'unknown' ELSE state END AS state
   FROM effects ORDER BY created_at, id
 """
+EFFECT_HISTORY = """
+SELECT kind, subject, event, effect_history.state, effect_history.claim_token::text AS token
+  FROM effect_history JOIN effects ON effects.id = effect_id ORDER BY effect_history.id
+"""
+WINDOWS = """
+SELECT shard, number, epoch, s1::text, s2::text, lo, hi FROM relay_windows ORDER BY shard, number
+"""
 EVENTS = """
 SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, aggregateid AS key, type, sequence
   FROM outbox ORDER BY position
@@ -39,8 +46,15 @@ DEAD_LETTERS = "SELECT consumer || ' ' || message_id || ' ' || reason FROM dead_
 UNKNOWN = """
 SELECT count(*) FROM effects WHERE state IN ('unknown', 'running') AND open_attempt AND kind = ANY(%(left_unknown)s)
 """
+#: Consumer by consumer, what has no row in the inbox.
+UNSEEN = """
+  FROM outbox CROSS JOIN unnest(ARRAY['charges', 'ledger', 'notifications']) AS name
+ WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = name AND message_id = outbox.id)
+"""
+UNHANDLED = f"SELECT DISTINCT name || ' ' || id || ' ' || type {UNSEEN} ORDER BY 1"
+
 #: What is not finished yet, and how much of it; no row when everything is.
-UNFINISHED = """
+UNFINISHED = f"""
 WITH left_unknown AS (
     SELECT id, kind, subject FROM effects
      WHERE state IN ('unknown', 'running') AND open_attempt AND kind = ANY(%(left_unknown)s)
@@ -58,11 +72,9 @@ SELECT kind || ' calls ' || state, count(*) FROM effects
 UNION ALL
 SELECT 'messages put aside by ' || consumer, count(*) FROM parked GROUP BY consumer
 UNION ALL
-SELECT 'events not yet seen by ' || name, count(*)
-  FROM outbox CROSS JOIN unnest(ARRAY['charges', 'ledger', 'notifications']) AS name
- WHERE NOT EXISTS (SELECT FROM inbox WHERE consumer = name AND message_id = outbox.id) GROUP BY name
+SELECT 'events not yet seen by ' || name, count(*) {UNSEEN} GROUP BY name
 ORDER BY 1
-"""
+"""  # noqa: S608  our own text
 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
@@ -97,9 +109,12 @@ def _tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
         "refunds": _rows(connection, RefundRow, REFUNDS),
         "ledger": _rows(connection, LedgerLine, LEDGER),
         "effects": _rows(connection, EffectRow, EFFECTS),
+        "effect_history": _rows(connection, EffectLine, EFFECT_HISTORY),
+        "windows": _rows(connection, WindowRow, WINDOWS),
         "events": _rows(connection, EventRow, EVENTS),
         "parked": [line for (line,) in connection.execute(PARKED)],
         "dead_letters": [line for (line,) in connection.execute(DEAD_LETTERS)],
+        "unhandled": [line for (line,) in connection.execute(UNHANDLED)],
     }
 
 

@@ -20,8 +20,6 @@ from paidonce.chaos.client import ATTEMPT_S, Client, Request
 from paidonce.chaos.history import Recorder
 from paidonce.chaos.intents import Intent, intents
 
-#: Seconds that a client waits for its payment to become final before it leaves that to the drain.
-FINAL_WITHIN_S = 30.0
 #: Seconds between two looks at a payment, at first and at most: the readers must not be the load.
 READ_FIRST_S, READ_MOST_S = 0.3, 1.5
 #: Payments that are looked after at once: on a slow machine the load stretches instead of piling up.
@@ -42,6 +40,8 @@ class Config:
     methods: Mapping[str, int]
     apis: tuple[str, ...]
     history: str
+    #: seconds that a client waits for its payment to become final before it leaves that to the drain
+    patience_s: float
     #: tenant -> bearer token
     tokens: Mapping[str, str]
     #: tenant -> (URL, secret) of its webhook endpoint
@@ -62,7 +62,7 @@ async def run(config: Config) -> None:
             began, free = monotonic(), asyncio.Semaphore(CUSTOMERS_MAX)
             async with asyncio.TaskGroup() as tasks:
                 for intent in wanted:
-                    tasks.create_task(_customer(client, intent, began, free))
+                    tasks.create_task(_customer(client, intent, began, free, config.patience_s))
 
 
 async def _register(client: Client, tenant: str, url: str, secret: str) -> None:
@@ -74,15 +74,15 @@ async def _register(client: Client, tenant: str, url: str, secret: str) -> None:
         raise SystemExit(f"the webhook endpoint of {tenant} could not be registered: {said}")
 
 
-async def _customer(client: Client, intent: Intent, began: float, free: asyncio.Semaphore) -> None:
+async def _customer(client: Client, intent: Intent, began: float, free: asyncio.Semaphore, patience_s: float) -> None:
     """Look after one payment from its time on, as soon as somebody is free for it."""
     await asyncio.sleep(max(0.0, began + intent.at_s - monotonic()))
     async with free:
-        await _pay(client, intent)
+        await _pay(client, intent, patience_s)
     _say("paid")
 
 
-async def _pay(client: Client, intent: Intent) -> None:
+async def _pay(client: Client, intent: Intent, patience_s: float) -> None:
     """Create, duplicate, cancel, wait, refund, replay: whatever the plan says."""
     draw = Random(f"{intent.subject} client")
     payment = await _create(client, intent, draw)
@@ -93,7 +93,7 @@ async def _pay(client: Client, intent: Intent) -> None:
         await client.insist(_create_request(other, "mismatch"), draw)
     if intent.cancel:
         await client.insist(_cancel_request(intent, payment), draw)
-    if await _until_final(client, intent, payment, draw) == "captured":
+    if await _until_final(client, intent, payment, draw, patience_s) == "captured":
         await _refund(client, intent, payment, draw)
     if intent.replay:
         await client.insist(_create_request(intent, "replay"), draw)
@@ -108,17 +108,19 @@ async def _create(client: Client, intent: Intent, draw: Random) -> str | None:
     return next((str(reply.document["id"]) for reply in replies if reply.outcome == "ok"), None)
 
 
-async def _until_final(client: Client, intent: Intent, payment: str, draw: Random) -> str | None:
-    """Read until the payment is final; returns its status, None when it took too long."""
+async def _until_final(client: Client, intent: Intent, payment: str, draw: Random, patience_s: float) -> str | None:
+    """Read until the payment is final; returns its status, None when it took too long or is not shown at all."""
     read = Request(
         kind="read", tenant=intent.tenant, subject=intent.subject, method="GET", path=f"/v1/payments/{payment}"
     )
-    give_up, pause_s = monotonic() + FINAL_WITHIN_S, READ_FIRST_S
+    give_up, pause_s = monotonic() + patience_s, READ_FIRST_S
     while monotonic() < give_up:
         reply = await client.attempt(read, draw)
         status = reply.document.get("status") if reply.outcome == "ok" else None
         if status in FINAL:
             return str(status)
+        if reply.outcome == "fail":
+            return None
         await asyncio.sleep(pause_s * draw.uniform(0.6, 1.4))
         pause_s = min(READ_MOST_S, pause_s * 1.5)
     return None

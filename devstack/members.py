@@ -1,6 +1,6 @@
 """Which processes of ours make the stack, and how is each told where the others are? By environment variables."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,14 +66,16 @@ def issuer(ports: Ports, folder: Path, dsn: str, *, logins_per_minute: int = PER
     return Member("issuer", ["issuer"], ports.issuer_url + "/healthz", told)
 
 
-def insiders(ports: Ports) -> list[Member]:
-    """Return the API's replicas and every worker."""
+def insiders(ports: Ports, pairs: Collection[str] = ()) -> list[Member]:
+    """Return the API's replicas and every worker; those named in `pairs` twice, as `relay` and `relay-2`."""
     apis = [
         Member(f"api-{number}", ["api"], _url(port) + "/readyz", {"PAIDONCE_API_PORT": str(port)})
         for number, port in enumerate(ports.apis, 1)
     ]
     consumers = [_worker(f"consumer-{name}", "consumer", name) for name in CONSUMERS]
-    return [*apis, _worker("relay", "relay"), *consumers, _worker("effects", "effects"), _worker("cleaner", "cleaner")]
+    workers = [_worker("relay", "relay"), *consumers, _worker("effects", "effects"), _worker("cleaner", "cleaner")]
+    seconds = [_worker(f"{one.name}-2", *one.arguments) for one in workers if one.name in pairs]
+    return [*apis, *workers, *seconds]
 
 
 def issuer_folder(folder: Path) -> Path:

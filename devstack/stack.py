@@ -48,11 +48,11 @@ class Stack:
     """The stack while the `with` block lasts; leaves no process and no file.
 
     One server of each, unless `brokers` is 3 (Kafka as a cluster, everything replicated) or `standby` is set
-    (PostgreSQL with a synchronous one); `disk_mb` gives PostgreSQL a disk of its own, where that can be.
-    `overrides` are settings of the children by field name, over those of `devstack/pace.py`; both
-    yield to what the environment sets. `launch` starts one of ours otherwise than by the command line;
-    `detour` leads our processes, and by `addresses` the clients of the API, to the servers by other
-    addresses. `logins_per_minute` is the issuer's bound for one name.
+    (PostgreSQL with a synchronous one); `disk_mb` gives PostgreSQL a disk of its own, where that can be. Of the
+    workers in `pairs` there are two, the second as `relay-2`. `overrides` are settings of the children by field name,
+    over those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours otherwise
+    than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the servers by
+    other addresses. `logins_per_minute` is the issuer's bound for one name.
 
     Raises:
         StackError: something did not start; says what was waited for.
@@ -66,6 +66,7 @@ class Stack:
         brokers: int = 1,
         standby: bool = False,
         disk_mb: int | None = None,
+        pairs: Collection[str] = (),
         overrides: Mapping[str, Any] | None = None,
         logins_per_minute: int = PER_MINUTE,
         launch: Launch = plainly,
@@ -73,7 +74,8 @@ class Stack:
         report: Report = lambda _words: None,
     ) -> None:
         self._replicas, self._launch, self._report, self._detour = replicas, launch, report, detour
-        self._durable, self._brokers, self._standby, self._disk_mb = durable, brokers, standby, disk_mb
+        self._durable, self._brokers, self._standby = durable, brokers, standby
+        self._disk_mb, self._pairs = disk_mb, pairs
         self._overrides, self._logins_per_minute = dict(overrides or {}), logins_per_minute
         self._closing = ExitStack()
 
@@ -199,7 +201,7 @@ class Stack:
         )
         self._supervisor.start([vouching], environment(own))
         self._migrate()
-        self._supervisor.start(insiders(self._ports), environment(own))
+        self._supervisor.start(insiders(self._ports, self._pairs), environment(own))
         self.wait_ready()
         self._supervisor.watch()
 

@@ -1,4 +1,4 @@
-"""How does one try whether anything is charged twice? `paidonce chaos run`, `check`, `plans`."""
+"""How does one try whether anything is charged twice? `paidonce chaos run`, `check`, `matrix`, `plans`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +21,7 @@ def run(  # noqa: PLR0917  the command line's options
     seconds: Annotated[float | None, typer.Option("--for", min=1, help="Seconds of load.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides load, faults and their order; by default random.")] = None,
     only: Annotated[str | None, typer.Option(help="Make only these faults: their numbers, e.g. 2,5.")] = None,
+    sabotage: Annotated[list[str] | None, typer.Option(help="Take this safeguard out: S1 to S16; may repeat.")] = None,
     client: Annotated[Literal["kafka-python", "librdkafka"] | None, typer.Option(help="The relay's producer.")] = None,
     shrink: Annotated[bool, typer.Option(help="Make a failing run again with fewer faults.")] = True,
     report: Annotated[Path | None, typer.Option(help="Folder of report and evidence.", file_okay=False)] = None,
@@ -42,6 +43,7 @@ def run(  # noqa: PLR0917  the command line's options
             seconds=seconds,
             seed=seed,
             only=numbers,
+            taken_out=_safeguards(sabotage),
             settings=settings,
             folder=report,
             json=json_file,
@@ -68,9 +70,40 @@ def check(
 
 
 @app.command()
+def matrix(
+    safeguards: Annotated[list[str] | None, typer.Argument(help="S1 to S16; by default all.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first round; each further one has the next.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is tried.")] = 1,
+    report: Annotated[Path | None, typer.Option(help="Folder of the evidence.", file_okay=False)] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Copy matrix.json to this file.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Take each safeguard out: the rig must find its bug. Exit 0 when it did, and all is valid with them in place."""
+    from paidonce.chaos.matrix_command import run as carry_out  # noqa: PLC0415
+    from paidonce.chaos.plan import PlanError  # noqa: PLC0415
+
+    wanted = _safeguards(safeguards)
+    try:
+        raise typer.Exit(carry_out(wanted, seed=seed, rounds=rounds, folder=report, json=json_file))
+    except PlanError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
 def plans() -> None:
     """List the plans of the house."""
     from paidonce.chaos.plan import load, names  # noqa: PLC0415
 
     for name in names():
         typer.echo(f"{name:10} {load(name).says}")
+
+
+def _safeguards(names: list[str] | None) -> list[str]:
+    """Return the names; raises typer.BadParameter for one that is none."""
+    from paidonce.chaos.sabotage import SAFEGUARDS  # noqa: PLC0415
+
+    unknown = [name for name in names or () if name not in SAFEGUARDS]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: the safeguards are {', '.join(SAFEGUARDS)}")
+    return names or []

@@ -1,6 +1,6 @@
 """Which promises are checked after a run? All of them, in the order in which a reader would ask."""
 
-from paidonce.chaos.checkers import answers, events, money
+from paidonce.chaos.checkers import answers, events, histories, money
 from paidonce.chaos.checkers.verdict import Checker
 
 CHECKERS = (
@@ -8,6 +8,7 @@ CHECKERS = (
     Checker("right-amount", "Every charge has the amount that was asked for", money.right_amount, "charges"),
     Checker("asked-for", "Nobody was charged without having asked", money.charge_asked_for, "charges"),
     Checker("one-payment-a-key", "One key made one payment", answers.one_payment_a_key, "keys"),
+    Checker("ended-once", "No payment ended more than once", histories.ended_once, "ended payments"),
     Checker("refunds-bounded", "No refund went out twice or above the charge", money.refunds_bounded, "refunds"),
     Checker("cancel-honoured", "What was canceled was never charged", money.cancel_honoured, "canceled payments"),
     Checker(
@@ -17,12 +18,18 @@ CHECKERS = (
     Checker(
         "ledger-balances", "The ledger sums to zero, and to captures minus refunds", money.ledger_balances, "entries"
     ),
+    Checker("booked-once", "Each capture and each refund was booked once", money.booked_once, "ledger transactions"),
+    Checker("tenants-apart", "No tenant was told of another's", answers.tenants_apart, "answers"),
     Checker("same-answer", "The same key got the same bytes", answers.same_key_same_answer, "repeated keys"),
     Checker("mismatch-refused", "A used key with another payload was refused", answers.mismatch_refused, "attempts"),
     Checker("answers-expected", "No answer was an unannounced error", answers.answers_expected, "answers"),
     Checker("reads-agree", "The API showed the clients what is so", answers.reads_agree, "payments read"),
+    Checker("announced", "Every accepted payment has its event", events.announced, "payments"),
     Checker("published-once", "Every event is on the Kafka topic exactly once", events.published_once, "events"),
     Checker("in-order", "The events of a payment are in order", events.in_order, "payments"),
+    Checker("windows-follow", "Each window begins where the last one ended", histories.windows_follow, "windows"),
+    Checker("handled", "Every event was worked on by each consumer", events.handled, "events"),
+    Checker("results-fenced", "Only who held a call wrote its result", histories.results_fenced, "answers"),
     Checker("delivered", "The merchants were told of every event", events.delivered, "events"),
     Checker("nothing-unknown", "Nothing is left open, put aside or given up", events.nothing_unknown, "outside calls"),
 )

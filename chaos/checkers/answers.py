@@ -67,6 +67,17 @@ def acknowledged_exists(facts: Facts) -> Examined:
     return examined, violations
 
 
+def tenants_apart(facts: Facts) -> Examined:
+    """What a client was told of, and what it was shown, is its own tenant's."""
+    owners = {row.id: row.tenant for row in facts.payments} | {row.id: row.tenant for row in facts.refunds}
+    told = [op for op in facts.operations if op.outcome == "ok" and str(op.document.get("id")) in owners]
+    return len(told), [
+        Violation(f"{op.tenant} was told of {owners[str(op.document['id'])]}'s {op.document['id']}", (op.told(),))
+        for op in told
+        if owners[str(op.document["id"])] != op.tenant
+    ]
+
+
 def one_payment_a_key(facts: Facts) -> Examined:
     """What a client wanted to pay once, under one key, is one payment."""
     groups = grouped(facts.payments, lambda row: (row.tenant, row.subject))

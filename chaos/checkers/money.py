@@ -198,6 +198,21 @@ def ledger_balances(facts: Facts) -> Examined:
     return len({line.transaction_id for line in facts.ledger}), violations
 
 
+def booked_once(facts: Facts) -> Examined:
+    """Each capture, and each refund, is in the ledger once."""
+    succeeded = grouped((row for row in facts.refunds if row.status == "succeeded"), lambda row: row.payment_id)
+    lines = [line for line in facts.ledger if line.account == RECEIVABLE]
+    groups = grouped(lines, lambda line: (line.payment_id, line.kind))
+    return len(lines), [
+        Violation(
+            f"the {kind} of payment {payment} was booked {len(group)} times",
+            tuple(f"ledger transaction {line.transaction_id}: {line.amount} {line.currency}" for line in group),
+        )
+        for (payment, kind), group in groups.items()
+        if len(group) > (1 if kind == "capture" else len(succeeded[payment]))
+    ]
+
+
 def provider_totals(facts: Facts) -> dict[tuple[str, str], int]:
     """Return captures minus refunds by (tenant, currency), as the provider's journal has them.
 

@@ -1,7 +1,7 @@
 """Which kinds of fault are there? A plan names them by these words."""
 
 from paidonce.chaos.arena import Nemesis
-from paidonce.chaos.nemeses import disk, groups, issuer, kafka, network, postgres, processes, valkey
+from paidonce.chaos.nemeses import disk, groups, issuer, kafka, network, operator, postgres, processes, valkey
 
 KINDS: dict[str, Nemesis] = {
     "kill": processes.kill,
@@ -17,5 +17,6 @@ KINDS: dict[str, Nemesis] = {
     "rebalances": groups.rebalances,
     "crash-valkey": valkey.crash,
     "rotate-keys": issuer.rotate_keys,
+    "replay": operator.replay,
     **{kind.replace("_", "-"): network.nemesis(kind) for kind in network.KINDS},
 }

@@ -8,6 +8,7 @@ import pytest
 from paidonce.chaos.facts import (
     Charge,
     Delivery,
+    EffectLine,
     EffectRow,
     EventRow,
     Facts,
@@ -17,6 +18,7 @@ from paidonce.chaos.facts import (
     ProviderRefund,
     RefundRow,
     TopicRecord,
+    WindowRow,
 )
 from paidonce.chaos.history import Operation
 
@@ -85,6 +87,25 @@ def _events() -> list[EventRow]:
     return [EventRow(id=i, tenant=t, key=k, type=y, sequence=s) for i, t, k, y, s in rows]
 
 
+def _effect_history() -> list[EffectLine]:
+    """One call whose first worker lost it, and whose second one was answered."""
+    rows = [
+        ("created", "pending", None),
+        ("claimed", "running", "one"),
+        ("lease_lost", "unknown", None),
+        ("claimed", "running", "two"),
+        ("answered", "done", "two"),
+    ]
+    return [EffectLine(kind="charge", subject="p-1", event=e, state=s, token=t) for e, s, t in rows]
+
+
+def _windows() -> list[WindowRow]:
+    """A whole span, then one that was cut in two."""
+    end = 2**63 - 1
+    rows = [(1, 1, "1:1:", "1:5:3", 0, end), (2, 1, "1:5:3", "5:9:", 4, 7), (3, 2, "1:5:3", "5:9:", 7, end)]
+    return [WindowRow(shard=0, number=n, epoch=e, s1=a, s2=b, lo=lo, hi=hi) for n, e, a, b, lo, hi in rows]
+
+
 @pytest.fixture
 def good() -> Facts:
     """Two payments: one captured and partly refunded, one canceled."""
@@ -122,6 +143,8 @@ def good() -> Facts:
         ],
         ledger=[*_ledger("t-1", 900), *_ledger("t-2", -300)],
         effects=[EffectRow(kind="charge", subject="p-1", tenant="acme", state="done", attempts=1)],
+        effect_history=_effect_history(),
+        windows=_windows(),
         events=events,
         topic=[
             TopicRecord(

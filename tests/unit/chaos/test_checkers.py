@@ -32,6 +32,12 @@ def test_a_good_run_breaks_nothing_and_every_checker_looked_at_something(good: F
     assert verdict(findings, good) == ("valid", [])
 
 
+def test_an_event_that_was_published_again_is_on_the_topic_as_often_and_out_of_order(good: Facts) -> None:
+    again = replace(good, events=more(good.events, 0), topic=more(good.topic, 0, offset=9))
+    assert broken(again) == set()
+    assert broken(replace(again, topic=more(again.topic, 0, offset=10))) == {"published-once"}
+
+
 Break = Callable[[Facts], Facts]
 
 BREACHES: list[tuple[str, str, Break]] = [
@@ -162,6 +168,50 @@ BREACHES: list[tuple[str, str, Break]] = [
     ("delivered", "to the other tenant", lambda f: replace(f, deliveries=more(f.deliveries, 0, tenant="globex"))),
     ("delivered", "wrongly signed", lambda f: replace(f, deliveries=more(f.deliveries, 0, verified=False))),
     ("delivered", "under another id", lambda f: replace(f, deliveries=more(f.deliveries, 0, webhook_id="e-9"))),
+    (
+        "ended-once",
+        "captured by the reply and by the webhook",
+        lambda f: replace(f, events=more(f.events, 2, id="e-9")),
+    ),
+    (
+        "ended-once",
+        "canceled and captured",
+        lambda f: replace(f, events=more(f.events, 3, id="e-9", type="payment.captured")),
+    ),
+    ("booked-once", "a capture again", lambda f: replace(f, ledger=[*f.ledger, *more(f.ledger, 0)[-1:]])),
+    ("booked-once", "a refund again", lambda f: replace(f, ledger=[*f.ledger, *more(f.ledger, 2)[-1:]])),
+    (
+        "tenants-apart",
+        "the other tenant's payment",
+        lambda f: replace(f, operations=changed(f.operations, 3, body='{"id": "p-1"}')),
+    ),
+    (
+        "tenants-apart",
+        "the other tenant's refund",
+        lambda f: replace(f, operations=changed(f.operations, 3, body='{"id": "r-1"}')),
+    ),
+    ("announced", "an accepted payment without an event", lambda f: replace(f, events=f.events[1:])),
+    ("handled", "skipped by a consumer", lambda f: replace(f, unhandled=["charges e-1 payment.accepted"])),
+    ("windows-follow", "a gap in the numbers", lambda f: replace(f, windows=changed(f.windows, 0, number=0))),
+    (
+        "windows-follow",
+        "another window under a number that was used",
+        lambda f: replace(f, windows=changed(f.windows, 0, s2="1:7:")),
+    ),
+    ("windows-follow", "a hole in a span that was cut", lambda f: replace(f, windows=changed(f.windows, 2, lo=8))),
+    ("windows-follow", "half of another span", lambda f: replace(f, windows=changed(f.windows, 2, s2="5:8:"))),
+    ("windows-follow", "an owner of long ago", lambda f: replace(f, windows=changed(f.windows, 0, epoch=2))),
+    (
+        "results-fenced",
+        "written by the worker that lost it",
+        lambda f: replace(f, effect_history=changed(f.effect_history, 4, token="one")),
+    ),
+    (
+        "results-fenced",
+        "written over the newer result",
+        lambda f: replace(f, effect_history=more(f.effect_history, 4, token="one")),
+    ),
+    ("published-once", "published again, and not sent", lambda f: replace(f, events=more(f.events, 0))),
     ("nothing-unknown", "a call unknown", lambda f: replace(f, effects=changed(f.effects, 0, state="unknown"))),
     (
         "nothing-unknown",
@@ -198,6 +248,7 @@ def test_a_declined_payment_that_the_provider_never_took_breaks_nothing(good: Fa
     rows = more(good.payments, 1, id="p-3", subject="s-1", tenant="acme", status="declined")
     assert broken(replace(good, payments=rows[1:], charges=[], ledger=[], provider_refunds=[], refunds=[])) <= {
         "acknowledged",
+        "announced",
         "cancel-honoured",
         "reads-agree",
     }

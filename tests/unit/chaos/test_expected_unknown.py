@@ -27,9 +27,14 @@ def with_open_charge(good: Facts, *, charged: bool) -> Facts:
     )
     charge = Charge(id="ch-3", key="charge-p-3", reference="p-3", status="captured", **MONEY)
     effect = EffectRow(kind="charge", subject="p-3", tenant="acme", state="unknown", attempts=4)
+    event = replace(good.events[0], id="e-5", key="p-3")
+    record = replace(good.topic[0], message_id="e-5", key="p-3", offset=1 + max(r.offset for r in good.topic))
     return replace(
         good,
         operations=[*good.operations, subject],
+        events=[*good.events, event],
+        topic=[*good.topic, record],
+        deliveries=[*good.deliveries, replace(good.deliveries[0], webhook_id="e-5")],
         payments=[*good.payments, row],
         charges=[*good.charges, *([charge] if charged else [])],
         effects=[*good.effects, effect],

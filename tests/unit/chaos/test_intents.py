@@ -1,6 +1,8 @@
 """Is the same seed the same plan, and does a run contain everything that it is meant to try?"""
 
-from paidonce.chaos.intents import METHODS, STAMPEDE, TENANTS, intents
+from collections import Counter
+
+from paidonce.chaos.intents import METHODS, STAMPEDE, TENANTS, TWIN_EACH, intents
 
 
 def test_the_same_seed_is_the_same_plan_and_another_is_another() -> None:
@@ -10,7 +12,9 @@ def test_the_same_seed_is_the_same_plan_and_another_is_another() -> None:
 
 def test_a_run_of_300_tries_everything() -> None:
     wanted = intents(1, 300, 15.0)
-    assert len({intent.key for intent in wanted}) == 300
+    assert len({(intent.tenant, intent.key) for intent in wanted}) == 300
+    twins = [one for one, count in Counter(intent.key for intent in wanted).items() if count == 2]
+    assert len(twins) == 300 // TWIN_EACH
     assert {intent.tenant for intent in wanted} == set(TENANTS)
     assert {intent.payment_method for intent in wanted} == set(METHODS)
     assert all(0 <= intent.at_s <= 15.0 for intent in wanted)

@@ -105,6 +105,19 @@ def test_the_log_names_each_step_once_when_first_reached(tmp_path: Path) -> None
     ]
 
 
+def test_passes_count_from_the_begin_where_one_is_named(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    striker = Striker([Strike.parse("a.b:before:exception:2")], tmp_path / "log", begun)
+    for _ in range(5):
+        striker.before("a.b")
+    begun.touch()
+    striker.before("a.b")
+    with pytest.raises(StruckError):
+        striker.before("a.b")
+    found = [orjson.loads(line) for line in (tmp_path / "log").read_bytes().splitlines()]
+    assert [(line["type"], line.get("number")) for line in found] == [("reached", None), ("struck", 2)]
+
+
 def test_an_exception_is_one_that_nobody_foresaw() -> None:
     striker = Striker([Strike.parse("a.b:before:exception")])
     with pytest.raises(StruckError, match=r"a\.b:before:exception"):
