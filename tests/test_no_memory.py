@@ -42,6 +42,7 @@ CONSTANT_CALLS = {
     "ParamSpec": "a type",
     "TypeAdapter": "a compiled schema",
     "get_args": "a tuple",
+    "BeforeValidator": "read by pydantic when the class is made",
     "ConfigDict": "read by pydantic when the class is made",
     "SettingsConfigDict": "read by pydantic when the class is made",
     "Field": "read by pydantic when the class is made",
