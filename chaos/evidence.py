@@ -53,7 +53,7 @@ def save(folder: Path, result: Result) -> None:
     tables = {name: [asdict(row) for row in getattr(facts, name)] for name in ROWS}
     named = {str(number): name for number, name in facts.named.items()}
     texts = {name: list(getattr(facts, name)) for name in TEXTS}
-    _write(folder / "tables.json", tables | texts | {"named": named})
+    _write(folder / "tables.json", tables | texts | {"named": named, "at_rest": facts.at_rest})
     _write(folder / "topic.json", [asdict(record) for record in facts.topic])
     asked = asdict(replace(result, facts=Facts()))
     asked.pop("facts")
@@ -81,6 +81,7 @@ def _read(folder: Path) -> Result:
     said |= {name: tables[name] for name in TEXTS}
     # A folder that an older version left has none.
     said["named"] = {int(number): name for number, name in tables.get("named", {}).items()}
+    said["at_rest"] = tables.get("at_rest", True)
     said |= {name: frozenset(asked.pop(name)) for name in ASKED}
     facts = Facts(
         **said,

@@ -197,6 +197,8 @@ class Facts:
     #: tenants that had an address for webhooks before their first payment
     endpoints: frozenset[str] = frozenset()
     faults: Sequence[Fault] = ()
+    #: whether the provider got no more calls in the end; while it does, nothing that is missing is lost
+    at_rest: bool = True
     #: messages put aside or given up, as `consumer message reason`
     parked: Sequence[str] = ()
     dead_letters: Sequence[str] = ()

@@ -17,7 +17,7 @@ from paidonce.chaos.intents import METHODS
 from paidonce.chaos.plan import Plan, PlanError
 from paidonce.chaos.run import Watcher, under_load
 from paidonce.chaos.schedule import schedule
-from paidonce.chaos.yours.drain import drain
+from paidonce.chaos.yours.drain import STILL_ASKING, drain
 from paidonce.chaos.yours.journal import read, write
 from paidonce.chaos.yours.links import linked, names
 from paidonce.chaos.yours.stack import YourStack
@@ -113,7 +113,7 @@ def _execute(
         references = {charge.reference for charge in found}
         return len(accepted - {row.subject for row in linked(sent, named, [*found]) if row.id in references})
 
-    drained = drain(charges, not_charged, watcher.draining, within_s=load_.drain_s)
+    drained = drain(charges, not_charged, watcher.draining, rest_s=load_.rest_s, within_s=load_.drain_s)
     write(stack, folder / "provider.sqlite", at=SystemClock().now().timestamp())
     said = witnesses.journal(folder / "provider.sqlite")
     return Result(
@@ -129,6 +129,7 @@ def _execute(
             operations=sent,
             payments=linked(sent, named, said["charges"]),
             named=named,
+            at_rest=STILL_ASKING not in drained.stuck,
             faults=fired,
             expected_answers=frozenset(plan.expects.answers),
         ),

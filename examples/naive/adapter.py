@@ -8,11 +8,11 @@ from typing import Any
 from paidonce.chaos.adapter import Call, Ground, Payment, Pipeline, Program
 
 HERE = Path(__file__).parent
-WORKERS = 3
+WORKERS = 4
 
 
 class Naive(Pipeline):
-    """Two replicas of the API, a relay, three workers."""
+    """Two replicas of the API, a relay, four workers."""
 
     def __init__(self, ground: Ground) -> None:
         self.env = {

@@ -47,6 +47,7 @@ def pay(payment: Payment, idempotency_key: Annotated[str, Header()]) -> dict[str
         ).fetchone()
         assert new
         db.execute("INSERT INTO outbox (payment) VALUES (%s)", [new["id"]])
+        db.execute("NOTIFY outbox")
         return new
 
 

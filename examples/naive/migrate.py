@@ -10,5 +10,5 @@ with psycopg.connect(os.environ["DATABASE_URL"]) as db:
     db.execute((Path(__file__).parent / "schema.sql").read_bytes())
 
 admin = KafkaAdminClient(bootstrap_servers=os.environ["KAFKA"])
-admin.create_topics([NewTopic("payments", num_partitions=3, replication_factor=1)])
+admin.create_topics([NewTopic("payments", num_partitions=4, replication_factor=1)])
 admin.close()

@@ -1,7 +1,6 @@
 """Send what is new in the outbox to Kafka, in order."""
 
 import os
-import time
 
 import psycopg
 from kafka import KafkaProducer
@@ -23,11 +22,13 @@ def send_new(db: psycopg.Connection) -> int:
         for one in sent:
             one.get(timeout=30)
         db.execute("UPDATE relay_position SET last = %s", [lines[-1][0]])
-    db.commit()
     return len(lines)
 
 
-with psycopg.connect(os.environ["DATABASE_URL"]) as db:
+with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as db:
+    db.execute("LISTEN outbox")
     while True:
-        if not send_new(db):
-            time.sleep(0.02)
+        while send_new(db):
+            pass
+        for _ in db.notifies(timeout=1.0, stop_after=1):
+            pass

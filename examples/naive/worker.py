@@ -50,7 +50,8 @@ consumer = KafkaConsumer(
     group_id="charges",
     enable_auto_commit=False,
     auto_offset_reset="earliest",
-    session_timeout_ms=6000,
+    session_timeout_ms=2000,
+    heartbeat_interval_ms=500,
 )
 with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, row_factory=dict_row) as db:
     for message in consumer:
