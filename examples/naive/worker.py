@@ -54,6 +54,8 @@ consumer = KafkaConsumer(
     heartbeat_interval_ms=500,
 )
 with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, row_factory=dict_row) as db:
-    for message in consumer:
-        handle(db, message.value.decode())
+    while True:
+        for messages in consumer.poll(timeout_ms=500, max_records=20).values():
+            for message in messages:
+                handle(db, message.value.decode())
         consumer.commit()
