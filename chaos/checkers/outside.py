@@ -35,7 +35,7 @@ def nothing_lost(facts: Facts) -> Examined:
     return len(accepted), [
         Violation(
             f"payment {facts.named[op.number]} was accepted, and never charged or declined",
-            (op.told(), f"the provider was never told of {facts.named[op.number]}, nor of {op.request['amount']}"),
+            (op.told(), f"the provider was never asked for {op.request['amount']} {op.request['currency']}, its alone"),
         )
         for subject, op in sorted(accepted.items())
         if subject not in reached

@@ -10,7 +10,7 @@ from paidonce.chaos.facts import Charge, PaymentRow
 from paidonce.chaos.history import Operation
 
 #: The one tenant of somebody else's pipeline.
-TENANT = "you"
+TENANT = "yours"
 #: The state of a payment of which the provider knows nothing.
 NOT_CHARGED = "not charged"
 

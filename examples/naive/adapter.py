@@ -14,6 +14,9 @@ WORKERS = 4
 class Naive(Pipeline):
     """Two replicas of the API, a relay, four workers."""
 
+    #: where the files are
+    folder = HERE
+
     def __init__(self, ground: Ground) -> None:
         self.env = {
             "DATABASE_URL": ground.dsn,
@@ -33,7 +36,8 @@ class Naive(Pipeline):
             for number, port in enumerate(self.ports, 1)
         ]
         workers = [self._python("worker.py", f"worker-{number}") for number in range(1, WORKERS + 1)]
-        return [self._python("migrate.py", "migrate", once=True), *apis, self._python("relay.py", "relay"), *workers]
+        migrate = self._python("migrate.py", "migrate", str(self.folder / "schema.sql"), once=True)
+        return [migrate, *apis, self._python("relay.py", "relay"), *workers]
 
     def call(self, payment: Payment) -> Call:
         """Return the request that pays."""
@@ -44,6 +48,7 @@ class Naive(Pipeline):
         """Return the id in the answer, which the worker hands to the provider as the reference."""
         return answer.get("id")
 
-    def _python(self, file: str, name: str, *, ready: str = "", once: bool = False, **env: str) -> Program:
-        argv = [sys.executable, str(HERE / file)]
+    def _python(self, file: str, name: str, *more: str, ready: str = "", once: bool = False, **env: str) -> Program:
+        own = self.folder / file
+        argv = [sys.executable, str(own if own.exists() else HERE / file), *more]
         return Program(name=name, argv=argv, env={**self.env, **env}, ready=ready, once=once)
