@@ -56,7 +56,7 @@ async def run(config: Config) -> None:
         with Recorder(Path(config.history)) as recorder:
             client = Client(http, config.apis, config.tokens, recorder)
             for tenant, (url, secret) in config.endpoints.items():
-                await _register(client, tenant, url, secret)
+                await register(client, tenant, url, secret)
             wanted = intents(config.seed, config.payments, config.load_s, config.methods)
             say("begin")
             began, free = monotonic(), asyncio.Semaphore(CUSTOMERS_MAX)
@@ -65,7 +65,8 @@ async def run(config: Config) -> None:
                     tasks.create_task(_customer(client, intent, began, free, config.patience_s))
 
 
-async def _register(client: Client, tenant: str, url: str, secret: str) -> None:
+async def register(client: Client, tenant: str, url: str, secret: str) -> None:
+    """Set the tenant's webhook endpoint; raises SystemExit when nobody takes it."""
     path, body = "/v1/webhook-endpoint", {"url": url, "secret": secret}
     # The history is kept and passed on: what signs webhooks has no place in it.
     noted = {"url": url}
