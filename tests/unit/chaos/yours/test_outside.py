@@ -11,6 +11,7 @@ from paidonce.chaos import evidence
 from paidonce.chaos.checkers import CHECKERS, applicable
 from paidonce.chaos.facts import Charge, Drained, Facts, Fault, Result
 from paidonce.chaos.history import Operation
+from paidonce.chaos.page.story import story
 from paidonce.chaos.report import report, show
 from paidonce.chaos.yours.links import NOT_CHARGED, TENANT, linked, names
 from paidonce.devstack.provider.journal import Journal
@@ -166,3 +167,11 @@ def test_the_terminal_says_that_promises_were_not_looked_at(tmp_path: Path) -> N
     said = console.export_text()
     assert "not looked at: 20 promises" in said
     assert "ledger" not in said
+
+
+def test_a_client_that_got_two_payments_for_one_key_has_one_story(tmp_path: Path) -> None:
+    sent = (*GOOD_SENT, told(3, "s-1", 100, "p-9"))
+    facts = run(sent, (*GOOD_CHARGES, charge("c-9", "p-9", 100))).facts
+    found = story("p-1", facts, tmp_path)
+    assert found.end == "captured, 100 EUR; also known as p-9; captured 2 times"
+    assert {line.what.split(":")[0] for line in found.lines if line.place == "provider"} == {"charge c-1", "charge c-9"}
