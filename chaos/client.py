@@ -5,7 +5,7 @@ a 503 and a "still in progress" mean the same to it: ask again with the same key
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
@@ -38,6 +38,12 @@ class Request:
     path: str
     key: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
+    #: what the history says was sent, where that is not the body: without its secrets, or in the run's own words
+    noted: Mapping[str, Any] | None = None
+    #: None: the tenant's token, and the key as Idempotency-Key
+    headers: Mapping[str, str] | None = None
+    #: refusals after which it is asked again, beside the API's own "still in progress"
+    again: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,14 @@ class Reply:
 
     outcome: Outcome
     response: httpx.Response | None = None
+    #: statuses that mean "later"
+    again: Collection[int] = ()
 
     @property
     def definite(self) -> bool:
         """Whether asking again could bring nothing new."""
+        if self.response is not None and self.response.status_code in self.again:
+            return False
         return self.outcome == "ok" or (self.outcome == "fail" and self.document.get("code") != "request-in-progress")
 
     @property
@@ -90,7 +100,7 @@ class Client:
             method=request.method,
             path=request.path,
             key=request.key,
-            request=request.body,
+            request=request.body if request.noted is None else request.noted,
             api=api,
         )
         try:
@@ -106,7 +116,7 @@ class Client:
         outcome = _outcome(response.status_code)
         kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         self._recorder.answered(number, outcome, response.status_code, response.content, kept)
-        return Reply(outcome, response)
+        return Reply(outcome, response, request.again)
 
     async def insist(self, request: Request, draw: Random, *, first_limit_s: float = ATTEMPT_S) -> Reply:
         """Attempt `request` until the answer is definite, or for `GIVE_UP_S` seconds; then the last reply."""
@@ -123,6 +133,8 @@ class Client:
         return draw.choice([api for api in self._apis if self._aside.get(api, now) <= now] or self._apis)
 
     def _headers(self, request: Request) -> dict[str, str]:
+        if request.headers is not None:
+            return dict(request.headers)
         headers = {"Authorization": f"Bearer {self._tokens[request.tenant]}"}
         return headers | ({"Idempotency-Key": request.key} if request.key else {})
 

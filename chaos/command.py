@@ -1,4 +1,4 @@
-"""What do `paidonce chaos run` and `paidonce chaos check` do? Make a run, or read one, judge it, and say so.
+"""What do `paidonce chaos run`, `yours` and `check` do? Make a run, or read one, judge it, and say so.
 
 Exit status: 0 valid, 1 invalid, 3 unknown.
 """
@@ -18,14 +18,21 @@ from rich.console import Console
 
 from paidonce.chaos import evidence, page
 from paidonce.chaos.conduct import conduct
+from paidonce.chaos.facts import Result
 from paidonce.chaos.plan import Plan, load
 from paidonce.chaos.report import Report, repeat, report, show, write
-from paidonce.chaos.run import WorkloadError, nobody
+from paidonce.chaos.run import Watcher, WorkloadError, nobody
 from paidonce.chaos.screen import screen
 from paidonce.chaos.shrink import Shrunk, shrink
+from paidonce.chaos.yours import conduct as theirs
 from paidonce.devstack.errors import StackError
 
 EXIT = {"valid": 0, "invalid": 1, "unknown": 3}
+
+#: Makes the run, with all or some of its faults, and leaves its evidence in the folder.
+Make = Callable[[Path, Watcher, Collection[int] | None], Result]
+#: Tells the command that makes the run again, with all or some of its faults.
+Again = Callable[[Collection[int] | None], str]
 
 
 def run(
@@ -50,25 +57,81 @@ def run(
     Raises:
         PlanError, StackError, WorkloadError: as `conduct`.
     """
-    console, seed = Console(soft_wrap=True, highlight=False), randbelow(1_000_000) if seed is None else seed
+    seed = randbelow(1_000_000) if seed is None else seed
     plan = sized(load(name), payments=payments, seconds=seconds)
-    folder = folder or Path("reports") / f"{plan.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    folder.mkdir(parents=True, exist_ok=True)
-    console.print(
-        (welcome or "[bold]Plan {plan}[/bold]: {says}. {payments} payments, seed {seed}.").format(
-            plan=plan.name, says=plan.says, payments=plan.load.payments, seed=seed
+    words = ["run", name, *_size_words(payments=payments, seconds=seconds, seed=seed)]
+    words += ["--client", settings["kafka_client"]] if settings and "kafka_client" in settings else []
+    again = _command([*words, *(word for safeguard in taken_out for word in ("--sabotage", safeguard))])
+
+    def make(place: Path, watcher: Watcher, some: Collection[int] | None) -> Result:
+        return conduct(
+            plan, place, watcher, seed=seed, settings=settings, only=some, taken_out=taken_out, command=again(some)
         )
+
+    welcome = (welcome or "[bold]Plan {plan}[/bold]: {says}. {payments} payments, seed {seed}.").format(
+        plan=plan.name, says=plan.says, payments=plan.load.payments, seed=seed
     )
-    again = _command(name, payments=payments, seconds=seconds, seed=seed, settings=settings or {}, taken_out=taken_out)
+    return _carry_out(
+        plan, make, again, only=only, folder=_folder(folder, plan.name), json=json, welcome=welcome, shrinks=shrinks
+    )
+
+
+def yours(
+    pipeline: str,
+    *,
+    plan: str | None = None,
+    payments: int | None = None,
+    seconds: float | None = None,
+    seed: int | None = None,
+    only: Collection[int] | None = None,
+    folder: Path | None = None,
+    json: Path | None = None,
+    shrinks: bool = False,
+) -> int:
+    """Do the same to somebody else's pipeline, whose adapter is `pipeline`, `module:class`; returns the status.
+
+    `plan` is a TOML file, by default chaos/yours/yours.toml.
+
+    Raises:
+        AdapterError, PlanError, StackError, WorkloadError: as `paidonce.chaos.yours.conduct`.
+    """
+    seed = randbelow(1_000_000) if seed is None else seed
+    wanted = sized(load(plan or str(theirs.PLAN)), payments=payments, seconds=seconds)
+    words = ["yours", pipeline, *(["--plan", plan] if plan else [])]
+    again = _command([*words, *_size_words(payments=payments, seconds=seconds, seed=seed)])
+
+    def make(place: Path, watcher: Watcher, some: Collection[int] | None) -> Result:
+        return theirs.conduct(pipeline, wanted, place, watcher, seed=seed, only=some, command=again(some))
+
+    welcome = f"[bold]{pipeline}[/bold]: {wanted.says}. {wanted.load.payments} payments, seed {seed}."
+    return _carry_out(
+        wanted, make, again, only=only, folder=_folder(folder, "yours"), json=json, welcome=welcome, shrinks=shrinks
+    )
+
+
+def _folder(folder: Path | None, name: str) -> Path:
+    folder = folder or Path("reports") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _carry_out(
+    plan: Plan,
+    make: Make,
+    again: Again,
+    *,
+    only: Collection[int] | None,
+    folder: Path,
+    json: Path | None,
+    welcome: str,
+    shrinks: bool,
+) -> int:
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(welcome)
     with screen(console, plan.load.payments) as watcher:
-        told = again(only)
-        made = report(
-            conduct(plan, folder, watcher, seed=seed, settings=settings, only=only, taken_out=taken_out, command=told)
-        )
+        made = report(make(folder, watcher, only))
     _leave(made, folder, console)
-    shrunk = None
-    if shrinks and made.verdict == "invalid":
-        shrunk = _shrunk(plan, made, folder, console, settings or {})
+    shrunk = _shrunk(make, made, folder, console) if shrinks and made.verdict == "invalid" else None
     return _end(made, folder, json, _told(shrunk, again) if shrunk else None)
 
 
@@ -88,38 +151,31 @@ def sized(plan: Plan, *, payments: int | None = None, seconds: float | None = No
     return plan.model_copy(update={"load": plan.load.model_copy(update=size)})
 
 
-def _command(
-    name: str,
-    *,
-    payments: int | None,
-    seconds: float | None,
-    seed: int,
-    settings: Mapping[str, Any],
-    taken_out: Sequence[str],
-) -> Callable[[Collection[int] | None], str]:
-    """Return what tells the command that makes this run again, with all or `only` some of its faults."""
-    words = ["paidonce", "chaos", "run", name, "--seed", str(seed)]
+def _size_words(*, payments: int | None, seconds: float | None, seed: int) -> list[str]:
+    words = ["--seed", str(seed)]
     words += ["--payments", str(payments)] if payments else []
-    words += ["--for", f"{seconds:g}"] if seconds else []
-    words += ["--client", settings["kafka_client"]] if "kafka_client" in settings else []
-    words += [word for safeguard in taken_out for word in ("--sabotage", safeguard)]
+    return [*words, "--for", f"{seconds:g}"] if seconds else words
+
+
+def _command(words: Sequence[str]) -> Again:
+    """Return what tells the command that makes this run again, with all or `only` some of its faults."""
 
     def again(only: Collection[int] | None) -> str:
-        return shlex.join(words if only is None else [*words, "--only", ",".join(map(str, sorted(only)))])
+        some = [] if only is None else ["--only", ",".join(map(str, sorted(only)))]
+        return shlex.join(["paidonce", "chaos", *words, *some])
 
     return again
 
 
-def _shrunk(plan: Plan, made: Report, folder: Path, console: Console, settings: Mapping[str, Any]) -> Shrunk:
+def _shrunk(make: Make, made: Report, folder: Path, console: Console) -> Shrunk:
     """Make the run again with fewer faults, as long as it breaks one of the same promises."""
-    seed, taken_out = made.result.seed, made.result.taken_out
     broken = {checker.name for checker, _ in made.smallest}
 
     def fails(only: Sequence[int]) -> bool:
         place = folder / "shrink" / ("-".join(map(str, only)) or "none")
         place.mkdir(parents=True)
         try:
-            result = conduct(plan, place, nobody(), seed=seed, settings=settings, only=only, taken_out=taken_out)
+            result = make(place, nobody(), only)
         except (StackError, WorkloadError) as error:
             console.print(f"  no run: {error}", markup=False)
             return False
@@ -132,7 +188,7 @@ def _shrunk(plan: Plan, made: Report, folder: Path, console: Console, settings: 
     return shrink(fired, fails, lambda words: console.print(f"  {words}"))
 
 
-def _told(shrunk: Shrunk, again: Callable[[Collection[int] | None], str]) -> dict[str, Any]:
+def _told(shrunk: Shrunk, again: Again) -> dict[str, Any]:
     return asdict(shrunk) | {"repeat": again(shrunk.only)}
 
 
@@ -158,6 +214,7 @@ def _summary(made: Report, folder: Path) -> dict[str, Any]:
     return {
         "verdict": made.verdict,
         "plan": made.result.plan,
+        **({"pipeline": made.result.pipeline} if made.result.pipeline else {}),
         "seed": made.result.seed,
         "payments": tried["payments"],
         "requests": tried["requests"],

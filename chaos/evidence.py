@@ -51,7 +51,9 @@ def save(folder: Path, result: Result) -> None:
     """Write what the witnesses said into the folder, beside what was written while the run went on."""
     facts = result.facts
     tables = {name: [asdict(row) for row in getattr(facts, name)] for name in ROWS}
-    _write(folder / "tables.json", tables | {name: list(getattr(facts, name)) for name in TEXTS})
+    named = {str(number): name for number, name in facts.named.items()}
+    texts = {name: list(getattr(facts, name)) for name in TEXTS}
+    _write(folder / "tables.json", tables | texts | {"named": named, "at_rest": facts.at_rest})
     _write(folder / "topic.json", [asdict(record) for record in facts.topic])
     asked = asdict(replace(result, facts=Facts()))
     asked.pop("facts")
@@ -77,6 +79,9 @@ def _read(folder: Path) -> Result:
     tables = orjson.loads((folder / "tables.json").read_bytes())
     said: dict[str, Any] = {name: [row(**fields) for fields in tables[name]] for name, row in ROWS.items()}
     said |= {name: tables[name] for name in TEXTS}
+    # A folder that an older version left has none.
+    said["named"] = {int(number): name for number, name in tables.get("named", {}).items()}
+    said["at_rest"] = tables.get("at_rest", True)
     said |= {name: frozenset(asked.pop(name)) for name in ASKED}
     facts = Facts(
         **said,

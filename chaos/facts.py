@@ -184,6 +184,8 @@ class Facts:
     #: how the provider behaved (chaos/witnesses.py) -> how often
     provider_answers: Mapping[str, int] = field(default_factory=dict)
     payments: Sequence[PaymentRow] = ()
+    #: number of an answer that accepted a payment -> what it calls the payment; of somebody else's pipeline only
+    named: Mapping[int, str] = field(default_factory=dict)
     refunds: Sequence[RefundRow] = ()
     ledger: Sequence[LedgerLine] = ()
     effects: Sequence[EffectRow] = ()
@@ -195,6 +197,8 @@ class Facts:
     #: tenants that had an address for webhooks before their first payment
     endpoints: frozenset[str] = frozenset()
     faults: Sequence[Fault] = ()
+    #: whether the provider got no more calls in the end; while it does, nothing that is missing is lost
+    at_rest: bool = True
     #: messages put aside or given up, as `consumer message reason`
     parked: Sequence[str] = ()
     dead_letters: Sequence[str] = ()
@@ -240,3 +244,5 @@ class Result:
     command: str = ""
     #: safeguards that were missing
     taken_out: Sequence[str] = ()
+    #: `module:name` of the adapter of somebody else's pipeline; empty: the run was of Paidonce, on its own stack
+    pipeline: str = ""

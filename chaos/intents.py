@@ -78,14 +78,19 @@ class Intent:
         return f"pay-{self.subject}"
 
 
-def intents(seed: int, payments: int, load_s: float, methods: Mapping[str, int] = METHODS) -> list[Intent]:
-    """Return the payments of a run, spread over `load_s` seconds, some in bursts; `methods` have weights."""
+def intents(
+    seed: int, payments: int, load_s: float, methods: Mapping[str, int] = METHODS, *, twins: bool = True
+) -> list[Intent]:
+    """Return the payments of a run, spread over `load_s` seconds, some in bursts; `methods` have weights.
+
+    With `twins`, some share key and body with another tenant's.
+    """
     bursts = [Random(f"{seed} burst {number}").random() * load_s for number in range(max(1, payments // 25))]
     wanted = [
         _intent(Random(f"{seed} payment {number}"), f"{seed}-{number:05}", load_s * number / payments, bursts, methods)
         for number in range(payments)
     ]
-    for number in range(TWIN_EACH - 1, payments, TWIN_EACH):
+    for number in range(TWIN_EACH - 1, payments, TWIN_EACH) if twins else ():
         first = wanted[number - 1]
         wanted[number] = replace(first, tenant=next(tenant for tenant in TENANTS if tenant != first.tenant))
     # The one payment in the middle is sent by everybody at once.

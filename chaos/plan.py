@@ -38,6 +38,9 @@ class Load(_Part):
     methods: Mapping[str, int] = {}
     #: seconds after the load within which everything must be final
     drain_s: float = Field(30.0, gt=0)
+    #: seconds without a call to the provider after which a pipeline of somebody else's is through: above its longest
+    #: pause, be it between retries or until another takes over from a dead one
+    rest_s: float = Field(8.0, gt=0)
     #: seconds that a client waits for its payment to become final, before it leaves that to the drain
     patience_s: float = Field(30.0, gt=0)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from paidonce.chaos.checkers import CHECKERS
+from paidonce.chaos.checkers import applicable, not_looked_at
 from paidonce.chaos.checkers.verdict import Checker, Finding, Verdict, Violation, judge, smallest, verdict
 from paidonce.chaos.facts import Drained, Result
 from paidonce.chaos.tally import tally
@@ -29,8 +29,13 @@ NEXT = (
     ("the same pipeline to play with", "make up"),
 )
 
+NEXT_OF_YOURS = (("what a verdict means, and what is not seen", "docs/chaos-your-own.md"),)
+
 #: Seconds below which a fault was over at once.
 MOMENT_S = 0.05
+
+#: Rows about what only our own pipeline shows, or is asked for.
+OF_OURS = frozenset({"other payload", "cancels, refunds", "refunds", "events", "duplicates absorbed", "ledger"})
 
 Row = tuple[str, str]
 
@@ -46,6 +51,18 @@ class Report:
     figures: Mapping[str, Any]
 
     @property
+    def not_looked_at(self) -> Sequence[Checker]:
+        """Promises of ours of which the run says nothing, because the pipeline is not ours."""
+        return not_looked_at(self.result)
+
+    @property
+    def meaning(self) -> str:
+        """What the verdict means, in a sentence."""
+        if self.result.pipeline and self.verdict == "valid":
+            return "every promise that was looked at was kept, under every fault."
+        return MEANING[self.verdict]
+
+    @property
     def smallest(self) -> list[tuple[Checker, Violation]]:
         """The smallest evidence for each broken promise."""
         return smallest(self.findings)
@@ -53,7 +70,7 @@ class Report:
 
 def report(result: Result) -> Report:
     """Judge a run."""
-    findings = [*judge(result.facts, CHECKERS), _drained(result)]
+    findings = [*judge(result.facts, applicable(result)), _drained(result)]
     said, reasons = verdict(findings, result.facts)
     if said != "invalid" and result.through < result.payments:
         reasons = [*reasons, f"the clients were through with {result.through} of {result.payments} payments only"]
@@ -72,7 +89,7 @@ def _drained(result: Result) -> Finding:
 def tried(report: Report) -> list[Row]:
     """Return what was tried, in rows of a name and a sentence."""
     f = report.figures["tried"]
-    return [
+    rows = [
         ("payments", f"{f['payments']:,} wanted, each under one Idempotency-Key, in {f['load_s']:.0f} s"),
         ("requests", f"{f['requests']:,} to {f['replicas']} replicas of the API"),
         ("sent again", f"{f['sent_again']:,} under a key already sent, up to {f['at_once_most']} at the same moment"),
@@ -83,13 +100,14 @@ def tried(report: Report) -> list[Row]:
         ("faults", f"{sum(f['fired'].values()):,}{_brackets(f['fired'])}, {f['got_over']:,} of them got over:"),
         *[(f"  {fault['kind']} {fault['target']}", _fault(fault)) for fault in f["faults"]],
     ]
+    return _seen(report, rows)
 
 
 def found(report: Report) -> list[Row]:
     """Return what was found, in rows of a name and a sentence."""
     f = report.figures["found"]
     replays, without_new = f["replays"], f["provider_calls_without_new_object"]
-    return [
+    rows = [
         ("payments", f"{sum(f['payments'].values()):,}{_brackets(f['payments'])}"),
         ("charges", f"{sum(f['charges'].values()):,} at the provider{_brackets(f['charges'])}"),
         ("refunds", f"{sum(f['provider_refunds'].values()):,} at the provider{_brackets(f['provider_refunds'])}"),
@@ -106,6 +124,12 @@ def found(report: Report) -> list[Row]:
         ("ledger", "what the provider owes, in minor units:"),
         *[(f"  {row['tenant']} {row['currency']}", _ledger(row)) for row in f["ledger"]],
     ]
+    return _seen(report, rows)
+
+
+def _seen(report: Report, rows: Sequence[Row]) -> list[Row]:
+    """Leave out what nobody can see of a pipeline that is not ours."""
+    return [row for row in rows if not (report.result.pipeline and row[0] in OF_OURS)]
 
 
 def _left_unknown(counts: Mapping[str, int]) -> list[Row]:
@@ -143,11 +167,14 @@ def show(report: Report, console: Console, folder: Path) -> None:
     for finding in report.findings:
         mark = "[red]broken[/red]" if finding.violations else "[green]kept  [/green]" if finding.examined else "unseen"
         console.print(f"  {mark}  {finding.checker.promise} [dim]({finding.examined:,} {finding.checker.counts})[/dim]")
+    if report.not_looked_at:
+        unlooked = f"{len(report.not_looked_at)} promises about what only our own pipeline shows (report.html has them)"
+        console.print(f"  [dim]not looked at: {unlooked}[/dim]")
     _show_verdict(report, console)
     console.print("\n[bold]Where to look next[/bold]")
     evidence = (("the evidence of this run", f"{folder}/ (report.html, report.md, report.json, the witnesses, logs)"),)
     again = (("this run again", repeat(report.result)), ("judge it again", f"paidonce chaos check {folder}"))
-    console.print(_table([*evidence, *again, *NEXT]))
+    console.print(_table([*evidence, *again, *(NEXT_OF_YOURS if report.result.pipeline else NEXT)]))
 
 
 def repeat(result: Result) -> str:
@@ -164,7 +191,7 @@ def _table(rows: Sequence[Row]) -> Table:
 
 def _show_verdict(report: Report, console: Console) -> None:
     colour = {"valid": "green", "invalid": "red", "unknown": "yellow"}[report.verdict]
-    console.print(f"\n[bold {colour}]Verdict: {report.verdict}[/bold {colour}]  {MEANING[report.verdict]}")
+    console.print(f"\n[bold {colour}]Verdict: {report.verdict}[/bold {colour}]  {report.meaning}")
     if report.verdict == "invalid":
         for checker, violation in report.smallest[:REASONS_MOST]:
             console.print(f"  [red]{checker.name}[/red]: {escape(violation.what)}")
@@ -198,6 +225,8 @@ def as_json(report: Report) -> dict[str, Any]:
         "seed": report.result.seed,
         "repeat": repeat(report.result),
         "taken_out": list(report.result.taken_out),
+        "pipeline": report.result.pipeline,
+        "not_looked_at": [checker.name for checker in report.not_looked_at],
         **report.figures,
         "stuck": dict(report.result.drained.stuck),
         "findings": [
@@ -214,7 +243,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _markdown(report: Report) -> str:
-    lines = [f"# Verdict: {report.verdict}", "", MEANING[report.verdict], ""]
+    lines = [f"# Verdict: {report.verdict}", "", report.meaning, ""]
     for checker, violation in report.smallest:
         lines += [f"- **{checker.name}**: {violation.what}", *[f"    - `{line}`" for line in violation.evidence]]
     lines += [f"- {reason}" for reason in report.reasons if report.verdict == "unknown"]
@@ -224,4 +253,5 @@ def _markdown(report: Report) -> str:
     for finding in report.findings:
         looked = f"{finding.examined:,} {finding.checker.counts}"
         lines.append(f"| {finding.checker.promise} | {looked} | {len(finding.violations)} |")
+    lines += [f"| {checker.promise} | not looked at | |" for checker in report.not_looked_at]
     return "\n".join([*lines, "", f"Seed {report.result.seed}."]) + "\n"

@@ -95,7 +95,9 @@ def execute(
             tokens={tenant: stack.token(tenant=tenant, roles=[ADMIN]) for tenant in TENANTS},
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
         )
-        load_s, through, fired = _load(stack, folder, config, watcher, make_faults)
+        load_s, through, fired = under_load(
+            "workload", folder, config, watcher, lambda began, told: make_faults(stack, began, told)
+        )
         drained = drain(stack.addresses.dsn, watcher.draining, within_s=load.drain_s, left_unknown=plan.expects.unknown)
         facts = _ask(stack, folder, fired)
     return Result(
@@ -114,23 +116,38 @@ def execute(
     )
 
 
-def _load(
-    stack: Stack, folder: Path, config: workload.Config, watcher: Watcher, make_faults: MakeFaults
+class Lasting(Protocol):
+    """What a workload process is told: a dataclass with whatever it needs, and with this."""
+
+    @property
+    def load_s(self) -> float:
+        """Seconds over which its payments are spread."""
+
+
+def under_load(
+    name: str,
+    folder: Path,
+    config: Lasting,
+    watcher: Watcher,
+    make_faults: Callable[[float, Callable[[Fault], None]], list[Fault]],
 ) -> tuple[float, int, Sequence[Fault]]:
-    """Run the workload to its end and make the faults meanwhile.
+    """Run the workload of that name (a module of paidonce.chaos) to its end and make the faults meanwhile.
 
     Returns its seconds, the payments that the clients were through with, and what became of the faults.
+
+    Raises:
+        WorkloadError: the clients could not work.
     """
     through, fired = 0, Future[list[Fault]]()
-    with _child("workload", folder, config) as process:
+    with _child(name, folder, config) as process:
         assert process.stdout is not None
         if process.stdout.readline().strip() != b"begin":
-            raise WorkloadError(_last_words(folder, "workload"))
+            raise WorkloadError(_last_words(folder, name))
         began = monotonic()
 
         def strike_meanwhile() -> None:
             try:
-                fired.set_result(make_faults(stack, began, watcher.struck))
+                fired.set_result(make_faults(began, watcher.struck))
             except Exception as error:  # noqa: BLE001  it is raised again where the result is wanted
                 fired.set_exception(error)
 
@@ -141,7 +158,7 @@ def _load(
             through += 1
             watcher.paid()
         if process.wait() > 0:
-            raise WorkloadError(_last_words(folder, "workload"))
+            raise WorkloadError(_last_words(folder, name))
     return monotonic() - began, through, fired.result(timeout=config.load_s + CLIENTS_WITHIN_S)
 
 

@@ -56,18 +56,21 @@ async def run(config: Config) -> None:
         with Recorder(Path(config.history)) as recorder:
             client = Client(http, config.apis, config.tokens, recorder)
             for tenant, (url, secret) in config.endpoints.items():
-                await _register(client, tenant, url, secret)
+                await register(client, tenant, url, secret)
             wanted = intents(config.seed, config.payments, config.load_s, config.methods)
-            _say("begin")
+            say("begin")
             began, free = monotonic(), asyncio.Semaphore(CUSTOMERS_MAX)
             async with asyncio.TaskGroup() as tasks:
                 for intent in wanted:
                     tasks.create_task(_customer(client, intent, began, free, config.patience_s))
 
 
-async def _register(client: Client, tenant: str, url: str, secret: str) -> None:
+async def register(client: Client, tenant: str, url: str, secret: str) -> None:
+    """Set the tenant's webhook endpoint; raises SystemExit when nobody takes it."""
     path, body = "/v1/webhook-endpoint", {"url": url, "secret": secret}
-    request = Request(kind="register", tenant=tenant, subject=tenant, method="PUT", path=path, body=body)
+    # The history is kept and passed on: what signs webhooks has no place in it.
+    noted = {"url": url}
+    request = Request(kind="register", tenant=tenant, subject=tenant, method="PUT", path=path, body=body, noted=noted)
     reply = await client.insist(request, Random(tenant))
     if reply.outcome != "ok":
         said = reply.response.text if reply.response is not None else "no answer"
@@ -79,7 +82,7 @@ async def _customer(client: Client, intent: Intent, began: float, free: asyncio.
     await asyncio.sleep(max(0.0, began + intent.at_s - monotonic()))
     async with free:
         await _pay(client, intent, patience_s)
-    _say("paid")
+    say("paid")
 
 
 async def _pay(client: Client, intent: Intent, patience_s: float) -> None:
@@ -172,7 +175,8 @@ def _cancel_request(intent: Intent, payment: str) -> Request:
     )
 
 
-def _say(word: str) -> None:
+def say(word: str) -> None:
+    """Tell whoever started this process."""
     sys.stdout.write(word + "\n")
     sys.stdout.flush()
 

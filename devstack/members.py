@@ -16,9 +16,13 @@ class Member:
 
     name: str
     arguments: Sequence[str]
-    #: answers 200 once the process does its work
+    #: answers 200 once the process does its work; empty: it is ready as soon as it runs
     ready_url: str
     env: dict[str, str] = field(default_factory=dict)
+    #: where it is started; None: in the run's folder
+    folder: Path | None = None
+    #: whether signals go to all that it has started too
+    whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """How is one child process started, watched and stopped? Out of the terminal's reach, with its output in a file."""
 
+import os
 import pwd
 import signal
 import subprocess
@@ -30,6 +31,8 @@ class Command:
     stop: signal.Signals = signal.SIGTERM
     #: the account to run under when we are root; None: our own
     account: str | None = None
+    #: whether signals go to all that it has started too: it may be a wrapper, or the head of several workers
+    whole: bool = False
 
 
 class Process:
@@ -60,6 +63,11 @@ class Process:
         """Tell whether it still runs; reaps it when it does not."""
         return self._popen.poll() is None
 
+    @property
+    def status(self) -> int | None:
+        """How it ended, 0 in order; None while it runs."""
+        return self._popen.poll()
+
     def check(self) -> None:
         """Raise StackError with the end of its output when it has ended."""
         if not self.alive():
@@ -67,7 +75,11 @@ class Process:
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; one that has ended is left alone."""
-        if self.alive():
+        if not self.alive():
+            return
+        if self.command.whole:
+            os.killpg(self.pid, number)
+        else:
             self._popen.send_signal(number)
 
     def stop(self, *, within_s: float = STOP_S) -> bool:
@@ -85,7 +97,7 @@ class Process:
         try:
             self._popen.wait(within_s)
         except subprocess.TimeoutExpired:
-            self._popen.kill()
+            self.send(signal.SIGKILL)
             self._popen.wait()
             return False
         return True

@@ -1,6 +1,5 @@
 """How does the whole stack stand on this machine? Servers, issuer, provider, schema, then every process of ours."""
 
-import signal
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,15 +17,12 @@ from paidonce.devstack.members import Ports, insiders, issuer, journal, outsider
 from paidonce.devstack.pace import PACE, environment, new_secret
 from paidonce.devstack.person_login import Door, log_in
 from paidonce.devstack.ports import free_port
-from paidonce.devstack.processes import Process
 from paidonce.devstack.runs import Run
 from paidonce.devstack.servers import Report, Servers, start_servers
+from paidonce.devstack.standing import Standing
 from paidonce.devstack.supervisor import Launch, Supervisor, plainly
 from paidonce.devstack.tokens import fetch_token
 from paidonce.migrations.upgrade import upgrade
-
-#: Seconds until every process of ours works: about 4 on a quiet machine of 2 cores.
-READY_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Addresses:
     journal: str
 
 
-class Stack:
+class Stack(Standing):
     """The stack while the `with` block lasts; leaves no process and no file.
 
     One server of each, unless `brokers` is 3 (Kafka as a cluster, everything replicated) or `standby` is set
@@ -95,11 +91,6 @@ class Stack:
         return self._settings
 
     @property
-    def servers(self) -> Servers:
-        """The servers, for who stops, kills and starts them again."""
-        return self._servers
-
-    @property
     def addresses(self) -> Addresses:
         """Where everything is: directly, but for the API's replicas, which clients reach by the detour."""
         ports, servers = self._ports, self._servers
@@ -114,44 +105,6 @@ class Stack:
             valkey=servers.valkey.url,
             journal=str(journal(self.run.folder)),
         )
-
-    def pids(self) -> dict[str, int]:
-        """Return the process ids by name, servers of ours included."""
-        ours = {name: self.process(name).pid for name in self._supervisor.names()}
-        return ours | self._servers.pids()
-
-    def names(self) -> list[str]:
-        """Return the names of the processes of ours, servers left out."""
-        return self._supervisor.names()
-
-    def process(self, name: str) -> Process:
-        """Return the process of ours that bears the name now."""
-        return self._supervisor.process(name)
-
-    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
-        """Send a signal to a process of ours; return the pid that got it."""
-        return self._supervisor.kill(name, number)
-
-    def hold(self, name: str) -> None:
-        """Stop a process of ours, and leave it stopped until `release`."""
-        self._supervisor.hold(name)
-
-    def release(self, name: str) -> None:
-        """Start again what `hold` stopped."""
-        self._supervisor.release(name)
-
-    def restarts(self, name: str) -> int:
-        """Return how often a process of ours was started again."""
-        return self._supervisor.restarts(name)
-
-    def wait_restart(self) -> None:
-        """Wait until a process of ours was started again since the last call."""
-        self._supervisor.restarted.wait()
-        self._supervisor.restarted.clear()
-
-    def wait_ready(self, *names: str, within_s: float = READY_S) -> None:
-        """Wait until these processes of ours are ready, by default all; raises StackError."""
-        self._supervisor.wait_ready(names or self._supervisor.names(), within_s=within_s, report=self._report)
 
     def token(
         self,
@@ -232,10 +185,6 @@ class Stack:
             # A broker of others remembers earlier runs, whose windows this fresh database never had.
             own |= {"topic": f"payments-{self.run.folder.name}", "relay_name": f"paidonce-relay-{self.run.folder.name}"}
         return own
-
-    def _stop(self) -> None:
-        for name in self._supervisor.stop():
-            self._report(f"{name} did not stop by itself, and was killed")
 
     def _migrate(self) -> None:
         bind = engine(self._settings.model_copy(update={"dsn": SecretStr(self._servers.postgres.dsn)}), size=1)

@@ -130,8 +130,11 @@ class Supervisor:
     def _is_ready(self, client: httpx.Client, name: str) -> bool:
         if not self._watcher.is_alive():
             self.process(name).check()
+        url = self._members[name].ready_url
+        if not url:
+            return self.process(name).alive()
         try:
-            return client.get(self._members[name].ready_url).is_success
+            return client.get(url).is_success
         except httpx.TransportError:
             return False
 
@@ -139,7 +142,8 @@ class Supervisor:
         member = self._members[name]
         env = self._run.environment(member.env)
         argv = [*self._launch(name), *member.arguments]
-        self._processes[name] = self._run.start(Command(name, argv, self._run.folder, env))
+        command = Command(name, argv, member.folder or self._run.folder, env, whole=member.whole)
+        self._processes[name] = self._run.start(command)
         self._born[name] = time.monotonic()
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""How does one try whether anything is charged twice? `paidonce chaos run`, `check`, `matrix`, `plans`."""
+"""How does one try whether anything is charged twice? `paidonce chaos run`, `yours`, `check`, `matrix`, `plans`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,10 +32,7 @@ def run(  # noqa: PLR0917  the command line's options
     from paidonce.chaos.plan import PlanError  # noqa: PLC0415
 
     settings: dict[str, Any] = {"kafka_client": client} if client else {}
-    try:
-        numbers = None if only is None else {int(number) for number in only.split(",")}
-    except ValueError:
-        raise typer.BadParameter(f"{only!r} are no numbers separated by commas", param_hint="--only") from None
+    numbers = _numbers(only)
     try:
         status = carry_out(
             plan,
@@ -50,6 +47,40 @@ def run(  # noqa: PLR0917  the command line's options
             shrinks=shrink,
         )
     except PlanError as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(status)
+
+
+@app.command()
+def yours(  # noqa: PLR0917  the command line's options
+    pipeline: Annotated[str, typer.Argument(help="Your adapter, MODULE:CLASS: docs/chaos-your-own.md.")],
+    plan: Annotated[str | None, typer.Option(help="A TOML file; by default every program is struck.")] = None,
+    payments: Annotated[int | None, typer.Option(min=1, help="Payments to make; by default the plan's.")] = None,
+    seconds: Annotated[float | None, typer.Option("--for", min=1, help="Seconds of load.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides load, faults and their order; by default random.")] = None,
+    only: Annotated[str | None, typer.Option(help="Make only these faults: their numbers, e.g. 2,5.")] = None,
+    shrink: Annotated[bool, typer.Option(help="Make a failing run again with fewer faults.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Folder of report and evidence.", file_okay=False)] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Do the same to a pipeline of your own, in any language; the last line is one JSON object."""
+    from paidonce.chaos.adapter import AdapterError  # noqa: PLC0415  a quick --help
+    from paidonce.chaos.command import yours as carry_out  # noqa: PLC0415
+    from paidonce.chaos.plan import PlanError  # noqa: PLC0415
+
+    try:
+        status = carry_out(
+            pipeline,
+            plan=plan,
+            payments=payments,
+            seconds=seconds,
+            seed=seed,
+            only=_numbers(only),
+            folder=report,
+            json=json_file,
+            shrinks=shrink,
+        )
+    except (AdapterError, PlanError) as error:
         raise typer.BadParameter(str(error)) from None
     raise typer.Exit(status)
 
@@ -97,6 +128,14 @@ def plans() -> None:
 
     for name in names():
         typer.echo(f"{name:10} {load(name).says}")
+
+
+def _numbers(only: str | None) -> set[int] | None:
+    """Return the numbers; raises typer.BadParameter for what are none."""
+    try:
+        return None if only is None else {int(number) for number in only.split(",")}
+    except ValueError:
+        raise typer.BadParameter(f"{only!r} are no numbers separated by commas", param_hint="--only") from None
 
 
 def _safeguards(names: list[str] | None) -> list[str]:

@@ -1,7 +1,10 @@
 """Which promises are checked after a run? All of them, in the order in which a reader would ask."""
 
-from paidonce.chaos.checkers import answers, events, histories, money
+from collections.abc import Sequence
+
+from paidonce.chaos.checkers import answers, events, histories, money, outside
 from paidonce.chaos.checkers.verdict import Checker
+from paidonce.chaos.facts import Result
 
 CHECKERS = (
     Checker("one-capture", "No payment was charged more than once", money.one_capture, "captures"),
@@ -33,3 +36,30 @@ CHECKERS = (
     Checker("delivered", "The merchants were told of every event", events.delivered, "events"),
     Checker("nothing-unknown", "Nothing is left open, put aside or given up", events.nothing_unknown, "outside calls"),
 )
+
+#: What can be looked at from outside, at a pipeline that is not ours. Those of the same name are promises of ours too.
+OUTSIDE = (
+    CHECKERS[0],
+    CHECKERS[1],
+    Checker(
+        "asked-for", "Nobody was charged without having asked, or after a refusal", outside.charge_wanted, "charges"
+    ),
+    Checker(
+        "nothing-lost",
+        "Every accepted payment was charged or declined",
+        outside.nothing_lost,
+        "accepted payments",
+    ),
+    Checker("same-answer", "The same key got the same payment", outside.same_key_same_payment, "repeated keys"),
+)
+
+
+def applicable(result: Result) -> Sequence[Checker]:
+    """Return the checkers that have something to look at in such a run."""
+    return OUTSIDE if result.pipeline else CHECKERS
+
+
+def not_looked_at(result: Result) -> Sequence[Checker]:
+    """Return those of our promises of which such a run says nothing: neither kept nor broken."""
+    known = {checker.name for checker in applicable(result)}
+    return [checker for checker in CHECKERS if checker.name not in known]

@@ -25,7 +25,8 @@ def grouped(things: Iterable[Thing], key: Callable[[Thing], Any]) -> Mapping[Any
     return groups
 
 
-def _charges(charges: Sequence[Charge]) -> tuple[str, ...]:
+def charge_lines(charges: Sequence[Charge]) -> tuple[str, ...]:
+    """Return a line of evidence for each charge."""
     return tuple(
         f"provider charge {c.id} ({c.status}) {c.amount} {c.currency}, key {c.key}, payment {c.reference}"
         for c in charges
@@ -46,12 +47,12 @@ def one_capture(facts: Facts) -> Examined:
     by_payment = grouped(captures, lambda charge: charge.reference)
     by_subject = grouped(captures, lambda charge: wanted.get(charge.reference, charge.reference))
     violations = [
-        Violation(f"payment {payment} was charged {len(group)} times", _charges(group))
+        Violation(f"payment {payment} was charged {len(group)} times", charge_lines(group))
         for payment, group in by_payment.items()
         if len(group) > 1
     ]
     violations += [
-        Violation(f"the client paid {subject} once and was charged {len(group)} times", _charges(group))
+        Violation(f"the client paid {subject} once and was charged {len(group)} times", charge_lines(group))
         for subject, group in by_subject.items()
         if len({charge.reference for charge in group}) > 1
     ]
@@ -71,7 +72,7 @@ def right_amount(facts: Facts) -> Examined:
         examined += 1
         if (charge.amount, charge.currency) != (op.request["amount"], op.request["currency"]):
             what = f"the client asked for {op.request['amount']} {op.request['currency']}, not {charge.amount}"
-            violations.append(Violation(f"{what} {charge.currency}", (op.told(), *_charges([charge]))))
+            violations.append(Violation(f"{what} {charge.currency}", (op.told(), *charge_lines([charge]))))
     return examined, violations
 
 
@@ -80,7 +81,7 @@ def charge_asked_for(facts: Facts) -> Examined:
     asked = {(op.tenant, op.subject) for op in facts.operations if op.kind == "create"}
     rows = {payment.id: payment for payment in facts.payments}
     violations = [
-        Violation(f"charge {charge.id} is for payment {charge.reference}, which does not exist", _charges([charge]))
+        Violation(f"charge {charge.id} is for payment {charge.reference}, which does not exist", charge_lines([charge]))
         for charge in facts.charges
         if charge.reference not in rows
     ]
@@ -98,7 +99,7 @@ def cancel_honoured(facts: Facts) -> Examined:
     rows = {payment.id: payment for payment in facts.payments}
     confirmed = [op for op in facts.operations if op.kind == "cancel" and op.outcome == "ok"]
     violations = [
-        Violation(f"payment {row.id} is canceled and was charged", _charges(charged[row.id]))
+        Violation(f"payment {row.id} is canceled and was charged", charge_lines(charged[row.id]))
         for row in facts.payments
         if row.status == "canceled" and row.id in charged
     ]
@@ -144,7 +145,7 @@ def _charge_ids(payments: Sequence[PaymentRow], charges: Mapping[str, Sequence[C
     return [
         Violation(
             f"payment {row.id} names charge {row.provider_charge_id}, which the provider does not have for it",
-            _charges(charges[row.id]),
+            charge_lines(charges[row.id]),
         )
         for row in payments
         if row.provider_charge_id and row.provider_charge_id not in {charge.id for charge in charges[row.id]}

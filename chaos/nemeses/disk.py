@@ -68,9 +68,9 @@ def _revive(arena: Arena, postgres: Postgres) -> None:
     assert server is not None
     if server.alive():
         try:
-            wait_answers(arena.stack.addresses.dsn, server)
+            wait_answers(arena.stack.servers.postgres.dsn, server)
         except Exception:
             if server.alive():
                 raise
     if not server.alive():
-        restart_postgres(arena.stack.run, arena.stack.addresses.dsn, server)
+        restart_postgres(arena.stack.run, arena.stack.servers.postgres.dsn, server)

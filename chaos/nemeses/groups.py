@@ -54,11 +54,11 @@ def _group(arena: Arena, planned: Planned) -> str:
     name = planned.target.removeprefix("consumer-")
     if name == planned.target or planned.target not in arena.stack.pids():
         raise DidNotFireError(f"there is no consumer {planned.target!r}")
-    return group_of(arena.stack.settings, name)
+    return group_of(arena.product.settings, name)
 
 
 def _deleted(arena: Arena, group: str) -> str:
-    admin = KafkaAdminClient(bootstrap_servers=arena.stack.addresses.kafka.split(","))
+    admin = KafkaAdminClient(bootstrap_servers=arena.stack.servers.kafka.bootstrap.split(","))
     try:
         offsets = _offsets(admin, group)
         if not offsets:
@@ -83,11 +83,11 @@ def _offsets(admin: KafkaAdminClient, group: str) -> int:
 
 def _stranger(arena: Arena, group: str) -> int:
     """Be a member until partitions come, then leave; returns how many came."""
-    settings = arena.stack.settings
+    settings = arena.product.settings
     session_ms = int(settings.consumer_session_s * 1000)
     consumer = KafkaConsumer(
         settings.topic,
-        bootstrap_servers=arena.stack.addresses.kafka.split(","),
+        bootstrap_servers=arena.stack.servers.kafka.bootstrap.split(","),
         group_id=group,
         client_id="stranger",
         enable_auto_commit=False,

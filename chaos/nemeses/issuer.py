@@ -26,12 +26,12 @@ ANSWER_S = 5.0
 @contextmanager
 def rotate_keys(arena: Arena, _planned: Planned) -> Iterator[str]:
     """As `paidonce issuer rotate --at-once` does; tokens of the new key must be taken, and of the old one still."""
-    old = arena.stack.token()
+    old = arena.product.token()
     key_file.rotate(issuer_folder(arena.stack.run.folder), SystemClock().now(), at_once=True)
-    new = arena.stack.token()
+    new = arena.product.token()
     if _kid(new) == _kid(old):
         raise DidNotFireError(f"the issuer still signs with {_kid(old)}")
-    for api in arena.stack.addresses.apis:
+    for api in arena.product.addresses.apis:
         _is_taken(api, new, "new")
         _is_taken(api, old, "old")
     yield f"{_kid(new)} signs in place of {_kid(old)}; every replica takes tokens of both"

@@ -111,7 +111,7 @@ def _is_in_step(admin: KafkaAdminClient) -> bool:
 
 @contextmanager
 def _admin(arena: Arena) -> Iterator[KafkaAdminClient]:
-    admin = KafkaAdminClient(bootstrap_servers=arena.stack.addresses.kafka.split(","))
+    admin = KafkaAdminClient(bootstrap_servers=arena.stack.servers.kafka.bootstrap.split(","))
     try:
         yield admin
     finally:

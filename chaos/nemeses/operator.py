@@ -24,7 +24,7 @@ def replay(arena: Arena, planned: Planned) -> Iterator[str]:
     since = now - timedelta(days=1)
     argv = [sys.executable, "-m", "paidonce.cli", "outbox", "replay", "--json"]
     argv += ["--from", since.isoformat(), "--to", end.isoformat()]
-    env = os.environ | {"PAIDONCE_DSN": arena.stack.addresses.dsn}
+    env = os.environ | {"PAIDONCE_DSN": arena.stack.servers.postgres.dsn}
     done = subprocess.run(argv, env=env, capture_output=True, timeout=REPLAY_WITHIN_S, check=False)
     if done.returncode:
         raise DidNotFireError(f"outbox replay ended with {done.returncode}: {done.stderr.decode()[-300:]}")

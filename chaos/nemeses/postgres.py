@@ -30,13 +30,13 @@ def crash(arena: Arena, planned: Planned) -> Iterator[str]:
     try:
         yield f"pid {server.pid} ended"
     finally:
-        restart_postgres(arena.stack.run, arena.stack.addresses.dsn, server)
+        restart_postgres(arena.stack.run, arena.stack.servers.postgres.dsn, server)
 
 
 @contextmanager
 def cut_backends(arena: Arena, _planned: Planned) -> Iterator[str]:
     """End every session, in whatever it is doing."""
-    with psycopg.connect(arena.stack.addresses.dsn, autocommit=True, connect_timeout=5) as connection:
+    with psycopg.connect(arena.stack.servers.postgres.dsn, autocommit=True, connect_timeout=5) as connection:
         row = connection.execute(CUT).fetchone()
     cut = row[0] if row else 0
     if not cut:

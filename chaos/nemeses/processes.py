@@ -1,4 +1,4 @@
-"""What is done to our own processes? They are killed, stand still, die in storms, or stay away for a while."""
+"""What is done to processes? They are killed, stand still, die in storms, or stay away for a while."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -29,14 +29,13 @@ def kill(arena: Arena, planned: Planned) -> Iterator[str]:
 @contextmanager
 def freeze(arena: Arena, planned: Planned) -> Iterator[str]:
     """SIGSTOP for `for_s` seconds, then SIGCONT: alive, and silent beyond its lease."""
-    pid = _pid(arena, planned.target)
-    psutil.Process(pid).suspend()
+    pid, process = _pid(arena, planned.target), arena.stack.process(planned.target)
+    process.send(signal.SIGSTOP)
     try:
         _worked(lambda: _status(pid) == psutil.STATUS_STOPPED, f"pid {pid} to stand still")
         yield f"pid {pid} stands still"
     finally:
-        if _status(pid) is not None:
-            psutil.Process(pid).resume()
+        process.send(signal.SIGCONT)
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from markupsafe import Markup
 
 from paidonce.chaos import plan
 from paidonce.chaos.checkers.verdict import Checker, Violation
-from paidonce.chaos.facts import Facts
+from paidonce.chaos.facts import Facts, Result
 from paidonce.chaos.page.heat import heat_maps
 from paidonce.chaos.page.names import names, payment_of
 from paidonce.chaos.page.series import series
 from paidonce.chaos.page.story import Story, hardest, story
 from paidonce.chaos.page.timeline import timeline
-from paidonce.chaos.report import MEANING, REASONS_MOST, Report, found, repeat, tried
+from paidonce.chaos.report import REASONS_MOST, Report, found, repeat, tried
 
 HERE = Path(__file__).parent
 FILE = "report.html"
@@ -58,8 +58,8 @@ def _run(folder: Path, report: Report) -> dict[str, Any]:
     example = None if broken else hardest(facts)
     return {
         "report": report,
-        "meaning": MEANING[report.verdict],
-        "says": plan.load(result.plan).says if result.plan in plan.names() else "",
+        "meaning": report.meaning,
+        "says": _says(result),
         "repeat": repeat(result),
         "reasons": report.reasons[:REASONS_MOST] if report.verdict == "unknown" else [],
         "broken": broken,
@@ -73,6 +73,12 @@ def _run(folder: Path, report: Report) -> dict[str, Any]:
         "found": found(report),
         "example": story(example, facts, folder) if example else None,
     }
+
+
+def _says(result: Result) -> str:
+    if result.pipeline:
+        return f"against {result.pipeline}"
+    return plan.load(result.plan).says if result.plan in plan.names() else ""
 
 
 def _broken(folder: Path, report: Report) -> Iterator[Broken]:

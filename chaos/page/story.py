@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paidonce.chaos import moments
 from paidonce.chaos.checkers.verdict import Violation
-from paidonce.chaos.facts import Facts, Fault
+from paidonce.chaos.facts import Facts, Fault, PaymentRow
 from paidonce.chaos.history import Operation
 from paidonce.chaos.page.names import named_in
 
@@ -51,7 +51,10 @@ class Story:
 def story(payment: str, facts: Facts, folder: Path, violation: Violation | None = None) -> Story:
     """Tell what happened to a payment; lines that the violation's evidence names are marked."""
     row = next((row for row in facts.payments if row.id == payment), None)
-    lines = [*_clients(payment, facts), *_books(payment, facts, folder)]
+    # A client that wanted one payment and got two has one story.
+    twins = [one.id for one in facts.payments if row and (one.tenant, one.subject) == (row.tenant, row.subject)]
+    own = [line for one in twins or [payment] for line in _books(one, facts, folder)]
+    lines = [*_clients(payment, facts), *own]
     timed = sorted((line for line in lines if line.at is not None), key=lambda line: line.at or 0.0)
     if timed:
         timed = sorted([*timed, *_faults(facts.faults, timed)], key=lambda line: line.at or 0.0)
@@ -61,11 +64,20 @@ def story(payment: str, facts: Facts, folder: Path, violation: Violation | None 
         payment=payment,
         tenant=row.tenant if row else "nobody",
         subject=(row.subject or "") if row else "",
-        end=f"{row.status}, {row.amount} {row.currency}, {row.amount_refunded} refunded" if row else "no such payment",
+        end=_end(row, twins, facts) if row else "no such payment",
         began=(timed[0].at or 0.0) if timed else 0.0,
         lines=told[:LINES_MOST],
         left_out=max(0, len(told) - LINES_MOST),
     )
+
+
+def _end(row: PaymentRow, twins: Sequence[str], facts: Facts) -> str:
+    said = f"{row.status}, {row.amount} {row.currency}"
+    said += f", {row.amount_refunded} refunded" if row.amount_refunded else ""
+    also = [one for one in twins if one != row.id]
+    said += f"; also known as {', '.join(also)}" if also else ""
+    taken = sum(charge.status == "captured" and charge.reference in twins for charge in facts.charges)
+    return f"{said}; captured {taken} times" if taken > 1 else said
 
 
 def hardest(facts: Facts) -> str | None:

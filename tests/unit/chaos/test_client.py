@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +18,7 @@ from paidonce.chaos.checkers.answers import same_key_same_answer
 from paidonce.chaos.client import Client, Request
 from paidonce.chaos.facts import Facts
 from paidonce.chaos.history import Operation, Recorder, operations
+from paidonce.chaos.workload import register
 
 REQUEST = Request(
     kind="create",
@@ -159,3 +161,26 @@ async def test_what_the_client_wrote_convicts_a_server_that_does_the_work_twice(
         "key pay-s-1 got 2 different answers",
         "the work of key pay-s-1 was done more than once",
     ]
+
+
+async def test_a_registration_leaves_no_secret_in_the_history(path: Path) -> None:
+    server = Server(OK)
+    async with serving(server) as url, httpx.AsyncClient(trust_env=False) as http:
+        with Recorder(path) as recorder:
+            client = Client(http, [url], {"acme": "t"}, recorder)
+            await register(client, "acme", "http://127.0.0.1:1/acme", "whsec_never-tell")
+    assert b"whsec_never-tell" in server.got[0]["body"]
+    (op,) = operations(path)
+    assert (op.kind, op.request) == ("register", {"url": "http://127.0.0.1:1/acme"})
+    assert b"never-tell" not in path.read_bytes()
+
+
+async def test_headers_of_its_own_are_all_that_is_sent_and_later_is_asked_again(path: Path) -> None:
+    server = Server((409, {}, b"{}"), (429, {"retry-after": "0"}, b"{}"), OK)
+    wanted = replace(REQUEST, headers={"X-Key": "k"}, again=(409, 429), noted={"amount": 1})
+    async with serving(server) as url, httpx.AsyncClient(trust_env=False) as http:
+        with Recorder(path) as recorder:
+            reply = await Client(http, [url], {"acme": "t"}, recorder).insist(wanted, Random(1))
+    assert reply.outcome == "ok"
+    assert [(one["key"], one["auth"]) for one in server.got] == [(None, None)] * 3
+    assert {op.request["amount"] for op in operations(path)} == {1}
