@@ -56,7 +56,7 @@ async def run(config: Config) -> None:
         with Recorder(Path(config.history)) as recorder:
             client = Client(http, config.apis, config.tokens, recorder)
             for tenant, (url, secret) in config.endpoints.items():
-                await _register(client, tenant, url, secret)
+                await register(client, tenant, url, secret)
             wanted = intents(config.seed, config.payments, config.load_s, config.methods)
             _say("begin")
             began, free = monotonic(), asyncio.Semaphore(CUSTOMERS_MAX)
@@ -65,7 +65,8 @@ async def run(config: Config) -> None:
                     tasks.create_task(_customer(client, intent, began, free, config.patience_s))
 
 
-async def _register(client: Client, tenant: str, url: str, secret: str) -> None:
+async def register(client: Client, tenant: str, url: str, secret: str) -> None:
+    """Tell the API where a tenant's webhooks go; raises SystemExit when it does not take that."""
     path, body = "/v1/webhook-endpoint", {"url": url, "secret": secret}
     request = Request(kind="register", tenant=tenant, subject=tenant, method="PUT", path=path, body=body)
     reply = await client.insist(request, Random(tenant))
@@ -78,11 +79,11 @@ async def _customer(client: Client, intent: Intent, began: float, free: asyncio.
     """Look after one payment from its time on, as soon as somebody is free for it."""
     await asyncio.sleep(max(0.0, began + intent.at_s - monotonic()))
     async with free:
-        await _pay(client, intent, patience_s)
+        await pay(client, intent, patience_s)
     _say("paid")
 
 
-async def _pay(client: Client, intent: Intent, patience_s: float) -> None:
+async def pay(client: Client, intent: Intent, patience_s: float) -> None:
     """Create, duplicate, cancel, wait, refund, replay: whatever the plan says."""
     draw = Random(f"{intent.subject} client")
     payment = await _create(client, intent, draw)
