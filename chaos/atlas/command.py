@@ -5,7 +5,6 @@ Exit status: 0 when every strike that was made is valid and 95 % of the steps we
 
 import sys
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from secrets import randbelow
@@ -14,6 +13,7 @@ from time import monotonic
 import orjson
 from rich.console import Console
 
+from paidonce.app import db
 from paidonce.chaos import evidence, page
 from paidonce.chaos.atlas import ground as grounds
 from paidonce.chaos.atlas import table
@@ -22,8 +22,8 @@ from paidonce.chaos.atlas.judge import Judge, subject_of
 from paidonce.chaos.atlas.load import Till
 from paidonce.chaos.atlas.rounds import Outcome, Round, strike
 from paidonce.chaos.atlas.targets import Target, rounds, targets
-from paidonce.chaos.fault_log import FaultLog, faults
 from paidonce.chaos.facts import Drained, Result
+from paidonce.chaos.fault_log import FaultLog, faults
 from paidonce.chaos.intents import TENANTS
 from paidonce.chaos.orders import Desk
 from paidonce.chaos.report import Report, report, show, write
@@ -86,11 +86,13 @@ def _make(wanted: list[Target], folder: Path, seed: int, again: str, console: Co
     desk.open()
     secrets = {tenant: webhook_secret(seed, tenant) for tenant in TENANTS}
     console.print("starting PostgreSQL, Kafka and the processes")
-    with merchants(folder, secrets) as address, grounds.stack(desk) as stack:
+    with merchants(folder, secrets) as address, grounds.new_stack(desk) as stack:
         till = Till.open(stack, folder / "history.jsonl", seed)
         till.register({tenant: (f"{address}/{tenant}", one) for tenant, one in secrets.items()})
-        ground, judge = Ground(stack, desk, till, folder), Judge(stack, folder / "history.jsonl")
+        bind = db.engine(stack.settings)
+        ground, judge = Ground(stack, desk, till, bind), Judge(stack, folder / "history.jsonl")
         plan, made = rounds(wanted, seed), list[Round]()
+        till.pay()  # whoever is struck first is struck while there are payments
         for number, together in enumerate(plan, 1):
             made.append(strike(ground, judge, number, together))
             console.print(table.line(made[-1], len(plan)))
@@ -99,6 +101,7 @@ def _make(wanted: list[Target], folder: Path, seed: int, again: str, console: Co
         stuck = judge.settle()
         fired = _faults([one for each in made for one in each.outcomes], folder)
         facts = ask(stack, folder, fired)
+        bind.dispose()
     result = Result(
         plan="atlas",
         seed=seed,

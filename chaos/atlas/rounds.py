@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic, sleep, time
 
-from paidonce.chaos.atlas.errands import ErrandError, errand_for
+from paidonce.chaos.atlas.errand import Errand, ErrandError
+from paidonce.chaos.atlas.errands import errand_for
 from paidonce.chaos.atlas.ground import Ground
 from paidonce.chaos.atlas.judge import Judge
 from paidonce.chaos.atlas.targets import Target
@@ -82,16 +83,16 @@ def _errands(
             yield one.number, threads.submit(_run_errand, ground, one, errand, end)
 
 
-def _run_errand(ground: Ground, one: Target, errand: object, end: float) -> str:
+def _run_errand(ground: Ground, one: Target, errand: Errand, end: float) -> str:
     """Run it until its strike was made; returns what was wrong in the end, empty when nothing was."""
-    assert callable(errand)
     while True:
         try:
             errand(ground)
             said = ""
-        except ErrandError as error:
-            said = str(error)
-        if ground.desk.struck({one.number}) or monotonic() > end:
+        except Exception as error:  # noqa: BLE001  whatever it stumbles over: it is struck on the way, and comes again
+            said = str(error) if isinstance(error, ErrandError) else f"{type(error).__name__}: {error}"
+        was_struck = bool(ground.desk.struck({one.number}))
+        if (was_struck and not said) or monotonic() > end:
             return said
         sleep(0.2)
 
