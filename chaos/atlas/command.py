@@ -3,6 +3,7 @@
 Exit status: 0 when every strike that was made is valid and 95 % of the steps were covered, otherwise 1.
 """
 
+import shutil
 import sys
 from collections.abc import Collection
 from datetime import datetime
@@ -102,6 +103,7 @@ def _make(wanted: list[Target], folder: Path, seed: int, again: str, console: Co
         fired = _faults([one for each in made for one in each.outcomes], folder)
         facts = ask(stack, folder, fired)
         bind.dispose()
+        shutil.copytree(stack.run.folder / "logs", folder / "logs", dirs_exist_ok=True)
     result = Result(
         plan="atlas",
         seed=seed,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Lock
 
 import httpx
 import psycopg
@@ -46,6 +47,9 @@ BREAK = """
 #: A repair that was killed leaves leases of half a minute, which nobody needs to wait for here.
 EXPIRE = "UPDATE leases SET expires_at = clock_timestamp() - interval '1 second' WHERE expires_at IS NOT NULL"
 
+#: Alembic works on one upgrade at a time in a process; errands are threads.
+_INSTALLING = Lock()
+
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
@@ -68,15 +72,20 @@ def installed(ground: Ground, database: str, names: str) -> Iterator[Shadow]:
     update = {"dsn": SecretStr(dsn), "topic": names, "relay_name": f"{names}-relay"}
     settings = ground.stack.settings.model_copy(update=update)
     more = {"PAIDONCE_DSN": dsn, "PAIDONCE_TOPIC": names, "PAIDONCE_RELAY_NAME": f"{names}-relay"}
-    with psycopg.connect(ground.stack.addresses.dsn, autocommit=True) as session:
-        if not session.execute("SELECT FROM pg_database WHERE datname = %s", (database,)).fetchone():
-            session.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
     bind = db.engine(settings, size=2)
     try:
-        upgrade(bind, settings)
+        with _INSTALLING:
+            _create(ground.stack.addresses.dsn, database)
+            upgrade(bind, settings)
         yield Shadow(settings, bind, more)
     finally:
         bind.dispose()
+
+
+def _create(dsn: str, database: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as session:
+        if session.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone() is None:
+            session.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
 
 def new_topics(ground: Ground) -> None:

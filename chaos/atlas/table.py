@@ -67,7 +67,8 @@ def summary(steps: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, Any]
 
 def show(steps: Sequence[str], outcomes: Sequence[Outcome], console: Console) -> None:
     """Print step × strike."""
-    columns = list(dict.fromkeys((one.target.strike.kind, one.target.strike.when) for one in outcomes))
+    made_in_order = sorted(outcomes, key=lambda one: one.target.number)
+    columns = list(dict.fromkeys((one.target.strike.kind, one.target.strike.when) for one in made_in_order))
     cells = {(one.target.strike.step, one.target.strike.kind, one.target.strike.when): one for one in outcomes}
     table = Table("step", *[f"{kind} {when}" for kind, when in columns], "struck", box=None, padding=(0, 2))
     for step in steps:
