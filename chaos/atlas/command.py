@@ -18,18 +18,18 @@ from paidonce.app import db
 from paidonce.chaos import evidence, page
 from paidonce.chaos.atlas import ground as grounds
 from paidonce.chaos.atlas import table
+from paidonce.chaos.atlas.apart import is_in_doubt, take_apart
 from paidonce.chaos.atlas.ground import Ground
 from paidonce.chaos.atlas.judge import Judge, subject_of
 from paidonce.chaos.atlas.load import Till
-from paidonce.chaos.atlas.rounds import Outcome, Round, strike
+from paidonce.chaos.atlas.rounds import Round, strike
 from paidonce.chaos.atlas.targets import Target, rounds, targets
 from paidonce.chaos.facts import Drained, Result
-from paidonce.chaos.fault_log import FaultLog, faults
+from paidonce.chaos.fault_log import faults
 from paidonce.chaos.intents import TENANTS
 from paidonce.chaos.orders import Desk
 from paidonce.chaos.report import Report, report, show, write
 from paidonce.chaos.run import ask, merchants, webhook_secret
-from paidonce.chaos.schedule import Planned
 
 #: The share of the steps of which every strike must have been made.
 COVERAGE_LEAST = 0.95
@@ -91,17 +91,20 @@ def _make(wanted: list[Target], folder: Path, seed: int, again: str, console: Co
         till = Till.open(stack, folder / "history.jsonl", seed)
         till.register({tenant: (f"{address}/{tenant}", one) for tenant, one in secrets.items()})
         bind = db.engine(stack.settings)
-        ground, judge = Ground(stack, desk, till, bind), Judge(stack, folder / "history.jsonl")
+        ground, judge = Ground(stack, desk, till, bind), Judge(stack, folder)
         plan, made = rounds(wanted, seed), list[Round]()
         till.pay()  # whoever is struck first is struck while there are payments
         for number, together in enumerate(plan, 1):
             made.append(strike(ground, judge, number, together))
             console.print(table.line(made[-1], len(plan)))
+        for each in filter(is_in_doubt, made):
+            console.print(f"round {each.number} is taken apart: its strikes are made again, alone")
+            take_apart(ground, judge, each)
+            console.print(table.line(each, len(plan)))
         # Afterwards it works as before, and whatever was struck last was struck while there was work.
         till.pay()
         stuck = judge.settle()
-        fired = _faults([one for each in made for one in each.outcomes], folder)
-        facts = ask(stack, folder, fired)
+        facts = ask(stack, folder, faults(folder / "faults.jsonl"))
         bind.dispose()
         shutil.copytree(stack.run.folder / "logs", folder / "logs", dirs_exist_ok=True)
     result = Result(
@@ -119,28 +122,6 @@ def _make(wanted: list[Target], folder: Path, seed: int, again: str, console: Co
     judged = report(evidence.load(folder))
     _blame(judge, judged, made)
     return made, judged
-
-
-def _faults(outcomes: list[Outcome], folder: Path) -> list:
-    """Note every strike in the log of faults, and return them."""
-    log = FaultLog(folder / "faults.jsonl")
-    log.planned(
-        [
-            Planned(number=one.target.number, kind="strike", target=one.target.part, at_s=0.0, args={})
-            for one in outcomes
-        ]
-    )
-    for one in outcomes:
-        number, text = one.target.number, one.target.strike.text
-        if one.struck is None:
-            log.missed(number, f"{text}: {one.why}")
-            continue
-        over = one.struck.at + one.target.strike.seconds
-        log.fired(number, f"{text} in {one.struck.process}", at=one.struck.at)
-        log.healed(number, at=over)
-        if one.result != "unknown":
-            log.back(number, at=over)
-    return faults(folder / "faults.jsonl")
 
 
 def _blame(judge: Judge, judged: Report, made: list[Round]) -> None:

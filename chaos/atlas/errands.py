@@ -116,6 +116,7 @@ ERRANDS: dict[str, Errand] = {
     "leases.acquire": restart("relay"),
     "leases.release": restart("relay"),
     "leases.remove": restart("relay"),
+    "outbox.copy": operator.replay,
     "partitions.d*": old_day,
     "relay.abort": broker_errands.hang,
     "relay.check_shards": restart("relay"),

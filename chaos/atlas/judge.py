@@ -15,6 +15,7 @@ from paidonce.chaos.checkers import CHECKERS
 from paidonce.chaos.checkers.verdict import Checker, Finding, judge
 from paidonce.chaos.drain import DRAIN_WITHIN_S, LOOK_S
 from paidonce.chaos.facts import Facts
+from paidonce.chaos.fault_log import faults
 from paidonce.chaos.history import operations
 from paidonce.chaos.page.names import names, payment_of
 from paidonce.devstack.stack import Stack
@@ -29,7 +30,8 @@ class Judge:
     """Looks after each round; remembers what it has complained of."""
 
     stack: Stack
-    history: Path
+    #: of the evidence: history and log of faults are read as they are now
+    folder: Path
     #: (checker, what) of each violation that was told
     told: set[tuple[str, str]] = field(default_factory=set)
     #: what never became final, and how much of it
@@ -53,7 +55,8 @@ class Judge:
         with tables.connect(self.stack.addresses.dsn) as connection:
             said: dict[str, Any] = tables.tables(connection)
         said |= witnesses.journal(Path(self.stack.addresses.journal))
-        return self.new(judge(Facts(**said, operations=operations(self.history)), QUICK))
+        asked, struck = operations(self.folder / "history.jsonl"), faults(self.folder / "faults.jsonl")
+        return self.new(judge(Facts(**said, operations=asked, faults=struck), QUICK))
 
     def new(self, findings: Iterable[Finding]) -> list[str]:
         """Return what of these findings was not told before; from now on it was."""

@@ -12,6 +12,7 @@ from paidonce.chaos.atlas.errand import Errand, ErrandError
 from paidonce.chaos.atlas.errands import errand_for
 from paidonce.chaos.atlas.ground import Ground
 from paidonce.chaos.atlas.judge import Judge
+from paidonce.chaos.atlas.noting import note
 from paidonce.chaos.atlas.targets import Target
 from paidonce.chaos.carry_out import BACK_WITHIN_S
 from paidonce.chaos.orders import Struck
@@ -53,9 +54,12 @@ def strike(ground: Ground, judge: Judge, number: int, wanted: Sequence[Target]) 
     struck = ground.desk.struck({one.number for one in wanted})
     _until_over(wanted, struck)
     not_back = _not_back(ground)
+    note(judge.folder / "faults.jsonl", wanted, struck, failed, back=not not_back)
     wrong = [] if not_back else [*judge.settle(), *judge.look()]
     for one in wanted:
-        made.outcomes.append(_outcome(number, one, struck.get(one.number), failed, not_back, wrong))
+        said = failed.get(one.number, "")
+        result, why = result_of(struck.get(one.number), said, not_back, wrong)
+        made.outcomes.append(Outcome(one, number, result, why, struck.get(one.number)))
     made.seconds = monotonic() - began
     return made
 
@@ -110,14 +114,11 @@ def _not_back(ground: Ground) -> str:
     return ""
 
 
-def _outcome(
-    number: int, one: Target, struck: Struck | None, failed: dict[int, str], not_back: str, wrong: Sequence[str]
-) -> Outcome:
+def result_of(struck: Struck | None, failed: str, not_back: str, wrong: Sequence[str]) -> tuple[str, str]:
+    """Return what a strike's result is, and why."""
     if struck is None:
-        why = failed.get(one.number, "nobody passed there")
-        return Outcome(one, number, "unreached", why)
+        return "unreached", failed or "nobody passed there"
     if not_back:
-        return Outcome(one, number, "unknown", not_back, struck)
-    said = [failed[one.number]] if one.number in failed else []
-    said += wrong
-    return Outcome(one, number, "invalid" if said else "valid", "; ".join(said), struck)
+        return "unknown", not_back
+    said = [failed, *wrong] if failed else wrong
+    return "invalid" if said else "valid", "; ".join(said)

@@ -37,8 +37,8 @@ from paidonce.workers.relay_session import SERVER
 REPAIRED, EMPTY = "atlas_repaired", "atlas_empty"
 #: Events that each errand adds, each of a payment of its own: so both shards have windows.
 EVENTS = 8
-#: Seconds within which a relay of the shadow is ready or has published: a start and a lease.
-RELAY_S = 30.0
+#: Seconds within which a relay of the shadow is ready or has published: a start and a lease, on a busy machine too.
+RELAY_S = 60.0
 
 BREAK = """
     DELETE FROM relay_windows AS last
