@@ -104,6 +104,7 @@ def test_what_one_group_has_not_read_is_found_for_the_next_one_too(settings: Set
     groups = [f"{number}-of-{settings.topic}" for number in range(2)]
     for group in groups:
         consumer = KafkaConsumer(bootstrap_servers=settings.kafka, group_id=group, enable_auto_commit=False)
+        consumer.assign([TopicPartition(settings.topic, 0)])
         consumer.commit({TopicPartition(settings.topic, 0): OffsetAndMetadata(0, "", -1)})
         consumer.close()
     found = unread_since(settings, groups)
