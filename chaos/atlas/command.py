@@ -23,7 +23,7 @@ from paidonce.chaos.atlas.ground import Ground
 from paidonce.chaos.atlas.judge import Judge, subject_of
 from paidonce.chaos.atlas.load import Till
 from paidonce.chaos.atlas.rounds import Round, strike
-from paidonce.chaos.atlas.targets import Target, rounds, targets
+from paidonce.chaos.atlas.targets import KINDS, Target, rounds, targets
 from paidonce.chaos.facts import Drained, Result
 from paidonce.chaos.fault_log import faults
 from paidonce.chaos.intents import TENANTS
@@ -59,6 +59,7 @@ def run(*, pattern: str, kinds: Collection[str], seed: int | None, folder: Path 
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"[bold]Atlas[/bold]: {len(wanted)} strikes at {len(steps)} steps, seed {seed}")
     again = f"paidonce chaos atlas --seed {seed}" + (f" --steps '{pattern}'" if pattern != "*" else "")
+    again += f" --kinds {','.join(kinds)}" if {*kinds} != {*KINDS} else ""
     began = monotonic()
     made, judged = _make(wanted, folder, seed, again, console)
     outcomes = [one for each in made for one in each.outcomes]

@@ -4,6 +4,7 @@ After each round every checker is asked that needs neither the topic nor the mer
 with everything else at the end, and a violation there finds its round by the payment that it speaks of.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,9 @@ from paidonce.devstack.stack import Stack
 
 #: Checkers that need what is only asked for at the end.
 AT_THE_END = frozenset({"published-once", "in-order", "delivered"})
+#: Checkers that speak of sums over everything.
+OF_SUMS = frozenset({"ledger-balances"})
+FIGURES = re.compile(r"-?\d+")
 QUICK: Sequence[Checker] = tuple(checker for checker in CHECKERS if checker.name not in AT_THE_END)
 
 
@@ -60,9 +64,14 @@ class Judge:
 
     def new(self, findings: Iterable[Finding]) -> list[str]:
         """Return what of these findings was not told before; from now on it was."""
-        found = {(one.checker.name, violation.what) for one in findings for violation in one.violations} - self.told
-        self.told |= found
-        return [f"{checker}: {what}" for checker, what in sorted(found)]
+        fresh = []
+        for checker, what in sorted({(one.checker.name, found.what) for one in findings for found in one.violations}):
+            # Sums over the whole stack go on; the payment that is to blame is told of by `books-agree`.
+            known = (checker, FIGURES.sub("#", what) if checker in OF_SUMS else what)
+            if known not in self.told:
+                self.told.add(known)
+                fresh.append(f"{checker}: {what}")
+        return fresh
 
 
 def subject_of(facts: Facts, said: str) -> str | None:

@@ -45,6 +45,17 @@ def test_a_violation_is_told_once_and_names_its_payment(good: Facts, tmp_path: P
     assert subject_of(good, "nothing that is known") is None
 
 
+def test_a_sum_that_was_wrong_before_is_not_told_again_with_other_figures(good: Facts, tmp_path: Path) -> None:
+    one = Judge(cast("Any", None), tmp_path)
+    charge = good.charges[0]
+    wrong = replace(good, charges=[*good.charges, replace(charge, id="ch-more")])
+    later = replace(wrong, charges=[*wrong.charges, replace(charge, id="ch-third", reference="p-9")])
+    assert any(said.startswith("ledger-balances") for said in one.new(judge(wrong, QUICK)))
+    said = one.new(judge(later, QUICK))
+    assert said
+    assert not any("provider moved" in line and charge.currency in line and "acme" in line for line in said)
+
+
 def test_strikes_are_noted_as_faults(tmp_path: Path) -> None:
     wanted = targets("relay.send", ["stop"])
     number = wanted[0].number
