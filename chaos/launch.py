@@ -12,6 +12,7 @@ from pathlib import Path
 
 from paidonce.app import steps
 from paidonce.chaos import clock_skew, sabotage
+from paidonce.chaos.orders import Orders
 from paidonce.chaos.strikes import Strike, StrikeFormError, Striker
 
 
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         striker.note(type="skewed", ahead_s=round(clock_skew.measured_s(), 1))
     if options.strike or options.log:
         steps.listen(striker)
+    if options.orders:
+        steps.listen(Orders(options.orders, " ".join(options.process)))
     sys.argv = ["paidonce", *options.process]
     runpy.run_module("paidonce.cli", run_name="__main__", alter_sys=True)
 
@@ -37,6 +40,7 @@ def arguments(
     skew_s: float = 0.0,
     log: Path | None = None,
     begun: Path | None = None,
+    orders: Path | None = None,
 ) -> list[str]:
     """Return the command that starts a process with these; what `paidonce` is told comes behind it."""
     options = [part for strike in strikes for part in ("--strike", strike)]
@@ -44,6 +48,7 @@ def arguments(
     options += ["--skew", str(skew_s)] if skew_s else []
     options += ["--log", str(log)] if log else []
     options += ["--begun", str(begun)] if begun else []
+    options += ["--orders", str(orders)] if orders else []
     return [sys.executable, "-m", "paidonce.chaos.launch", *options]
 
 
@@ -60,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--skew", type=float, default=0.0, metavar="SECONDS", help="its clock is so much ahead")
     parser.add_argument("--log", type=Path, help="JSON lines: steps when first reached, and strikes")
     parser.add_argument("--begun", type=Path, help="passes count once this file is there; by default from the start")
+    parser.add_argument(
+        "--orders", type=Path, help="folder of strikes that are ordered while it runs (chaos/orders.py)"
+    )
     parser.add_argument("process", nargs=argparse.REMAINDER, help="what `paidonce` is told, e.g. consumer ledger")
     return parser
 

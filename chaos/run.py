@@ -82,8 +82,8 @@ def execute(
         WorkloadError: the clients could not work at all.
     """
     load = plan.load
-    secrets = {tenant: _secret(seed, tenant) for tenant in TENANTS}
-    with _merchants(folder, secrets) as address:
+    secrets = {tenant: webhook_secret(seed, tenant) for tenant in TENANTS}
+    with merchants(folder, secrets) as address:
         config = workload.Config(
             seed=seed,
             payments=load.payments,
@@ -99,7 +99,7 @@ def execute(
             "workload", folder, config, watcher, lambda began, told: make_faults(stack, began, told)
         )
         drained = drain(stack.addresses.dsn, watcher.draining, within_s=load.drain_s, left_unknown=plan.expects.unknown)
-        facts = _ask(stack, folder, fired)
+        facts = ask(stack, folder, fired)
     return Result(
         plan=plan.name,
         seed=seed,
@@ -170,7 +170,8 @@ def _bound(process: "subprocess.Popen[bytes]", seconds: float) -> None:
         process.kill()
 
 
-def _ask(stack: Stack, folder: Path, fired: Sequence[Fault]) -> Facts:
+def ask(stack: Stack, folder: Path, fired: Sequence[Fault]) -> Facts:
+    """Ask every witness; what they say goes to `folder` too."""
     with tables.connect(stack.addresses.dsn) as connection:
         said: dict[str, Any] = tables.tables(connection)
         moments.save(connection, folder)
@@ -187,7 +188,8 @@ def _ask(stack: Stack, folder: Path, fired: Sequence[Fault]) -> Facts:
 
 
 @contextmanager
-def _merchants(folder: Path, secrets: Mapping[str, str]) -> Iterator[str]:
+def merchants(folder: Path, secrets: Mapping[str, str]) -> Iterator[str]:
+    """Run the server that takes the webhooks, one address for each tenant in `secrets`; yields its URL."""
     config = merchant.Config(mailbox=str(folder / "deliveries.jsonl"), secrets=secrets)
     with _child("merchant", folder, config) as process:
         assert process.stdout is not None
@@ -217,7 +219,8 @@ def _last_words(folder: Path, name: str) -> str:
     return said[-2000:] or f"the {name} ended without a word"
 
 
-def _secret(seed: int, tenant: str) -> str:
+def webhook_secret(seed: int, tenant: str) -> str:
+    """Return a webhook secret of Standard Webhooks, the same for the same seed and tenant."""
     return "whsec_" + b64encode(Random(f"{seed} {tenant} secret").randbytes(32)).decode()
 
 

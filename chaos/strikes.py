@@ -110,7 +110,7 @@ class Striker:
             for strike in due:
                 self.note(type="struck", step=step, when=when, strike=strike.text, number=number)
         for strike in due:
-            _strike(strike)
+            carry_out(strike)
 
     def _counts(self) -> bool:
         if self._begun is not None and self._begun.exists():
@@ -123,7 +123,8 @@ class Striker:
             self._log.write(orjson.dumps({"at": time(), "pid": os.getpid(), **line}) + b"\n")
 
 
-def _strike(strike: Strike) -> None:
+def carry_out(strike: Strike) -> None:
+    """Do it to this very process, now; raises StruckError for an `exception`."""
     pid = os.getpid()
     if strike.kind == "kill":
         os.kill(pid, signal.SIGKILL)

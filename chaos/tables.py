@@ -41,7 +41,10 @@ SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, ag
   FROM outbox ORDER BY position
 """
 PARKED = "SELECT consumer || ' ' || message_id || ' ' || reason FROM parked ORDER BY position"
-DEAD_LETTERS = "SELECT consumer || ' ' || message_id || ' ' || reason FROM dead_letters ORDER BY id"
+#: What a person has discarded is decided, and not left open: the operator of an atlas does so.
+DEAD_LETTERS = """
+SELECT consumer || ' ' || message_id || ' ' || reason FROM dead_letters WHERE state <> 'discarded' ORDER BY id
+"""
 
 UNKNOWN = """
 SELECT count(*) FROM effects WHERE state IN ('unknown', 'running') AND open_attempt AND kind = ANY(%(left_unknown)s)

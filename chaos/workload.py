@@ -81,11 +81,11 @@ async def _customer(client: Client, intent: Intent, began: float, free: asyncio.
     """Look after one payment from its time on, as soon as somebody is free for it."""
     await asyncio.sleep(max(0.0, began + intent.at_s - monotonic()))
     async with free:
-        await _pay(client, intent, patience_s)
+        await pay(client, intent, patience_s)
     say("paid")
 
 
-async def _pay(client: Client, intent: Intent, patience_s: float) -> None:
+async def pay(client: Client, intent: Intent, patience_s: float) -> None:
     """Create, duplicate, cancel, wait, refund, replay: whatever the plan says."""
     draw = Random(f"{intent.subject} client")
     payment = await _create(client, intent, draw)

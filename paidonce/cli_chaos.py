@@ -1,4 +1,4 @@
-"""How does one try whether anything is charged twice? `paidonce chaos run`, `yours`, `check`, `matrix`, `plans`."""
+"""How does one try whether anything is charged twice? `paidonce chaos run`, `yours`, `check`, `matrix`, `atlas`, `plans`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,6 +119,30 @@ def matrix(
         raise typer.Exit(carry_out(wanted, seed=seed, rounds=rounds, folder=report, json=json_file))
     except PlanError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
+def atlas(
+    steps: Annotated[str, typer.Option(help="Only steps with such names, e.g. 'relay.*,effects.*'.")] = "*",
+    kinds: Annotated[str, typer.Option(help="Only these of kill, stop and exception, by commas.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Decides payments and who is struck together.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder of report and evidence.", file_okay=False)] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Copy atlas.json to this file.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Strike before and after every step of the product: exit 0 when all were got over and 95 % were covered."""
+    from paidonce.chaos.atlas.command import NoSuchStepError  # noqa: PLC0415  a quick --help
+    from paidonce.chaos.atlas.command import run as carry_out  # noqa: PLC0415
+    from paidonce.chaos.atlas.targets import KINDS  # noqa: PLC0415
+
+    chosen = kinds.split(",") if kinds else list(KINDS)
+    if unknown := [kind for kind in chosen if kind not in KINDS]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: is one of {', '.join(KINDS)}", param_hint="--kinds")
+    try:
+        raise typer.Exit(carry_out(pattern=steps, kinds=chosen, seed=seed, folder=report, json=json_file))
+    except NoSuchStepError as error:
+        raise typer.BadParameter(str(error), param_hint="--steps") from None
 
 
 @app.command()

@@ -78,6 +78,8 @@ def _oldest(
 ) -> datetime | None:
     """Return the time of the oldest first record; markers and aborted records are none."""
     reader.assign(list(unread))
+    # A partition that was assigned for the group before is still paused: the client keeps its state.
+    reader.resume(*unread)
     for place, offset in unread.items():
         reader.seek(place, offset)
     times = []

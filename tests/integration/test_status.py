@@ -18,7 +18,7 @@ from paidonce.devstack.kafka import Kafka
 from paidonce.devstack.ports import free_port
 from paidonce.workers import doctor_checks, leases, status
 from paidonce.workers.broker_admin import Topics
-from paidonce.workers.broker_lag import lags
+from paidonce.workers.broker_lag import lags, unread_since
 from paidonce.workers.relay_session import open_session
 from paidonce.workers.windows import newest, record_next, waiting
 
@@ -92,6 +92,25 @@ def test_a_groups_lag_is_what_it_has_not_committed(settings: Settings) -> None:
     consumer.commit({TopicPartition(settings.topic, 0): OffsetAndMetadata(3, "", -1)})
     consumer.close()
     assert lags(settings, [group, "never-seen"]) == {group: 7, "never-seen": None}
+
+
+def test_what_one_group_has_not_read_is_found_for_the_next_one_too(settings: Settings) -> None:
+    """Found by the atlas: the partition was left paused, and the second look came to nothing after half a minute."""
+    with Topics(settings) as topics:
+        topics.ensure([settings.topic])
+    producer = KafkaProducer(bootstrap_servers=settings.kafka)
+    sent = producer.send(settings.topic, b"{}", partition=0).get(timeout=10)
+    producer.close()
+    groups = [f"{number}-of-{settings.topic}" for number in range(2)]
+    for group in groups:
+        consumer = KafkaConsumer(bootstrap_servers=settings.kafka, group_id=group, enable_auto_commit=False)
+        consumer.assign([TopicPartition(settings.topic, 0)])
+        consumer.commit({TopicPartition(settings.topic, 0): OffsetAndMetadata(0, "", -1)})
+        consumer.close()
+    found = unread_since(settings, groups)
+    assert {group: at and round(at.timestamp() * 1000) for group, at in found.items()} == dict.fromkeys(
+        groups, sent.timestamp
+    )
 
 
 def test_effects_and_dead_letters_are_counted(settings: Settings, bind: Engine) -> None:
