@@ -222,7 +222,12 @@ class Settings(BaseSettings):
     breaker_open_s: float = Field(5.0, description="Seconds that an open breaker lets no call through.")
 
     # --- the provider: see docs/design.md, "Provider"
-    provider_url: str = Field("http://127.0.0.1:8082", description="The provider, or the simulator.")
+    provider: Literal["contract", "stripe"] = Field(
+        "contract",
+        description="Who moves the money: whoever speaks the contract, as the simulator does, or Stripe (extra "
+        "`stripe`; docs/providers.md).",
+    )
+    provider_url: str = Field("http://127.0.0.1:8082", description="The provider of the contract, or the simulator.")
     provider_secret: SecretStr = Field(
         SecretStr(""),
         description="Signs the provider's webhooks to us, `whsec_…`; without it they are refused.",
@@ -235,8 +240,16 @@ class Settings(BaseSettings):
     )
     provider_settles_within_s: Annotated[int | None, EMPTY_IS_NONE] = Field(
         60,
-        description="Seconds after which a request is in the provider's look-up if ever; empty: it does not say.",
+        description="Seconds after which a request is in the provider's look-up if ever; empty: it does not say. "
+        "Stripe states none: with it there is none unless this is set.",
     )
+    stripe_key: SecretStr = Field(
+        SecretStr(""), description="Stripe's secret key, or better a restricted one (`rk_…`): PaymentIntents, refunds."
+    )
+    stripe_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs Stripe's webhooks to us, `whsec_…`; without it they are refused."
+    )
+    stripe_url: str = Field("https://api.stripe.com", description="Stripe's API, or what stands in for it in tests.")
 
     # --- merchant webhooks: see docs/design.md, "Webhooks"
     webhook_call_s: float = Field(10.0, description="Seconds that one delivery may take.")
