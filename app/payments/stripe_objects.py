@@ -66,7 +66,7 @@ def charge_parameters(asked: Mapping[str, Any]) -> PaymentIntentCreateParams:
         "amount": asked["amount"],
         "currency": asked["currency"].lower(),
         "payment_method": asked["payment_method"],
-        "payment_method_types": ["card"],
+        "allowed_payment_method_types": ["card"],
         # With Stripe's own default the capture comes later, and may fail after the intent has succeeded.
         "capture_method": "automatic",
         "confirm": True,
