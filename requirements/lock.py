@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 FILES: dict[str, list[str]] = {
     "runtime": ["issuer"],
     "containers": ["containers"],
-    "dev": ["stack", "issuer", "test", "lint", "librdkafka"],
+    "dev": ["stack", "issuer", "test", "lint", "librdkafka", "stripe"],
 }
 
 
