@@ -117,10 +117,10 @@ class StripeProvider:
 
     def _meaning(self, kind: ObjectKind, request: bytes, error: stripe.StripeError) -> Answer:
         said = error.json_body.get("error") if isinstance(error.json_body, Mapping) else None
-        if isinstance(error, stripe.RateLimitError) and error.code != "lock_timeout":
-            return Throttled(http_call.retry_after_s(httpx.Headers(error.headers), self._clock.now()))
         if not isinstance(said, Mapping) or not isinstance(said.get("type"), str):
             return NoAnswer(f"status {error.http_status} without Stripe's error object")
+        if isinstance(error, stripe.RateLimitError) and said.get("code") != "lock_timeout":
+            return Throttled(http_call.retry_after_s(httpx.Headers(error.headers), self._clock.now()))
         if isinstance(error, stripe.IdempotencyError):  # our key, with other parameters: something may exist under it
             return NoAnswer("idempotency_error", stored=True)
         if isinstance(said.get("payment_intent"), Mapping):

@@ -33,7 +33,7 @@ EVENTS: Mapping[str, ObjectKind] = {
 }
 
 # While a secret is replaced, Stripe signs with the old one and with the new.
-_SIGNATURE = re.compile(r"t=([0-9]{1,11})(,[a-z0-9]{1,8}=[0-9a-f]{1,128}){1,8}")
+_SIGNATURE = re.compile(r"t=([0-9]{1,11})(,v[0-9]{1,2}=[0-9a-f]{1,128}){1,8}")
 
 log = structlog.get_logger(__name__)
 
