@@ -38,6 +38,7 @@ from paidonce.app.carts.store import Carts
 from paidonce.app.clock import SystemClock
 from paidonce.app.idempotency.guard import Guard
 from paidonce.app.messaging.hint import Hinter
+from paidonce.app.payments import provider_chosen
 from paidonce.app.payments.accepting import Accepting
 from paidonce.app.payments.service import Payments
 from paidonce.app.settings import Settings
@@ -125,6 +126,7 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
         rate_limit=RateLimit(shared, clock, settings),
         payments=Payments(Guard(pool, engine, unbroken, settings), Accepting(pool, unbroken), clock, settings),
         carts=Carts(shared, clock, settings),
+        webhooks=provider_chosen.webhooks(settings),
         hinter=hinter,
     )
 

@@ -8,21 +8,19 @@ from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from paidonce.app.issuers import TrustedIssuer
+from paidonce.app.settings_provider import ProviderSettings
 
 #: Requests per time, in the notation of the library that counts them; or nothing.
 RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
 
-#: An environment variable has no other way to say that there is none.
-EMPTY_IS_NONE = BeforeValidator(lambda given: None if given == "" else given)
 
-
-class Settings(BaseSettings):
+class Settings(ProviderSettings):
     """Everything that can be set; `paidonce doctor` checks it."""
 
     model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore")
@@ -220,23 +218,6 @@ class Settings(BaseSettings):
     effect_retry_most_s: float = Field(300.0, description="Seconds between retries, at most.")
     breaker_failures: int = Field(10, description="Failures in a row that open the circuit breaker.")
     breaker_open_s: float = Field(5.0, description="Seconds that an open breaker lets no call through.")
-
-    # --- the provider: see docs/design.md, "Provider"
-    provider_url: str = Field("http://127.0.0.1:8082", description="The provider, or the simulator.")
-    provider_secret: SecretStr = Field(
-        SecretStr(""),
-        description="Signs the provider's webhooks to us, `whsec_…`; without it they are refused.",
-    )
-    provider_honours_keys_s: int = Field(
-        86_400, description="Seconds that the provider keeps idempotency keys; 0: it ignores them."
-    )
-    provider_key_margin_s: int = Field(
-        3_600, description="Seconds before that end at which we no longer send under a key again."
-    )
-    provider_settles_within_s: Annotated[int | None, EMPTY_IS_NONE] = Field(
-        60,
-        description="Seconds after which a request is in the provider's look-up if ever; empty: it does not say.",
-    )
 
     # --- merchant webhooks: see docs/design.md, "Webhooks"
     webhook_call_s: float = Field(10.0, description="Seconds that one delivery may take.")

@@ -163,10 +163,15 @@ class Stack(Standing):
         return {name: value for name, value in wished.items() if name not in given.model_fields_set} | {
             "issuer": self._ports.issuer_url,
             "jwks_folder": self.run.folder / "keys",
-            "provider_url": url(self._detour, "provider", self._ports.provider_url),
-            "provider_secret": new_secret(),
+            **self._provider(),
             **self._key_set(),
         }
+
+    def _provider(self) -> dict[str, str]:
+        """Say where the simulator is, whichever dialect it speaks: no key of an account ever leaves a stack."""
+        address = url(self._detour, "provider", self._ports.provider_url)
+        stripe = {"stripe_url": address, "stripe_key": "sk_test_simulator", "stripe_webhook_secret": new_secret()}
+        return {"provider_url": address, "provider_secret": new_secret()} | stripe
 
     def _key_set(self) -> dict[str, str]:
         """Say where the issuer's key set is, where its own discovery would lead past the detour."""

@@ -8,8 +8,8 @@ from paidonce.app.settings import Settings
 
 HEAD = """# Settings
 
-Environment variables, read once at the start of each process (`app/settings.py`; written by `make docs`).
-`paidonce doctor` checks them.
+Environment variables, read once at the start of each process (`app/settings.py`, `app/settings_provider.py`).
+`make docs` writes this page, `paidonce doctor` checks what is set.
 
 | variable | default | what it is |
 |---|---|---|
@@ -25,5 +25,6 @@ def row(name: str) -> str:
 
 
 if __name__ == "__main__":
-    text = HEAD + "".join(row(name) for name in Settings.model_fields)
+    parts_last = sorted(Settings.model_fields, key=lambda name: name not in Settings.__annotations__)
+    text = HEAD + "".join(map(row, parts_last))
     Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How does one try whether anything is charged twice? `paidonce chaos run`, `yours`, `check`, `matrix`, `atlas`, `plans`."""
+"""How does one try whether anything is charged twice? `paidonce chaos run`, `yours`, `matrix`, `atlas` and others."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal

@@ -176,20 +176,22 @@ class Lane:
             send = may_send(effect, self._rules, effect.claimed_at + late)
             try:
                 answer = await self._ask(claim, send=send)
-                if isinstance(answer, Rejected) and effect.open_attempt:
+                if effect.open_attempt and _says_nothing_of_it(answer):
                     answer, send = await self._look_up_after(claim, answer)
                 await self._settle(effect, answer, sent=send)
             except Exception:  # noqa: BLE001  whatever it was, the lease ends; it must not end the calls beside it
                 _log.exception("effect_not_settled", attempts=effect.attempts)
 
-    async def _look_up_after(self, claim: Claim, rejected: Rejected) -> tuple[Answer | Finding, bool]:
-        """Look up at once: to be turned away now says nothing of the attempt that is open, what exists there does.
+    async def _look_up_after(
+        self, claim: Claim, answer: Answer | Finding | None
+    ) -> tuple[Answer | Finding | None, bool]:
+        """Look up at once: this answer says nothing of the attempt that is open, what exists there does.
 
-        Returns what is known then, and whether that is of the call. Without it the same request would be turned
-        away for as long as the provider keeps keys.
+        Returns what is known then, and whether that is of the call. Without it the same request would be answered
+        so for as long as the provider keeps keys.
         """
         found = await self._ask(claim, send=False)
-        return (found, False) if isinstance(found, Succeeded | Refused | NotFound) else (rejected, True)
+        return (found, False) if isinstance(found, Succeeded | Refused | NotFound) else (answer, True)
 
     async def _ask(self, claim: Claim, *, send: bool) -> Answer | Finding | None:
         """Call or look up, unless lease or breaker forbid it."""
@@ -261,3 +263,8 @@ class Lane:
             stuck = not may_send(effect, self._rules, effect.claimed_at) and self._rules.settles_within is None
             tell = _log.error if stuck else _log.warning
             tell("effect_unknown", attempts=effect.attempts, answer=type(answer).__name__, stuck=stuck)
+
+
+def _says_nothing_of_it(answer: Answer | Finding | None) -> bool:
+    """Tell whether the open attempt is as open as before, and asking again would be answered the same."""
+    return isinstance(answer, Rejected) or (isinstance(answer, NoAnswer) and answer.stored)

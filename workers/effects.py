@@ -17,7 +17,7 @@ from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.messaging.effect_kinds import Kind
 from paidonce.app.messaging.hint import Hinter, effects_of
 from paidonce.app.payments.effect_kinds import ChargeKind, RefundKind
-from paidonce.app.payments.provider_http import HttpProvider
+from paidonce.app.payments.provider_chosen import open_provider
 from paidonce.app.settings import Settings
 from paidonce.app.webhooks.delivery import Delivery
 from paidonce.app.webhooks.effect_kind import WebhookKind
@@ -40,7 +40,7 @@ def main(settings: Settings) -> None:
 @asynccontextmanager
 async def payment_kinds(settings: Settings, bind: AsyncEngine) -> AsyncIterator[Iterable[Kind]]:
     """Open our own three kinds."""
-    async with HttpProvider(settings) as provider, Delivery(settings) as delivery:
+    async with open_provider(settings) as provider, Delivery(settings) as delivery:
         yield (
             ChargeKind(provider, call_s=settings.effect_call_s),
             RefundKind(provider, call_s=settings.effect_call_s),

@@ -7,25 +7,24 @@ from paidonce.app.api.schemas import ProviderWebhook
 from paidonce.app.api.transactions import write
 from paidonce.app.errors import BadRequestError, ConfigurationError, UnavailableError
 from paidonce.app.payments import provider_webhook
-from paidonce.app.webhooks.signing import WebhookSignatureError, verify
+from paidonce.app.webhooks.signing import WebhookSignatureError
 
 
 async def receive(call: Call) -> Reply:
-    """Take one webhook, signed by the Standard Webhooks specification; the second time it changes nothing."""
+    """Take one webhook, signed as the chosen provider signs; the second time it changes nothing."""
     settings = call.services.settings
     raw = await bodies.read(call, settings.api_body_bytes_max)
-    for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
+    webhooks = call.services.webhooks
+    for name in webhooks.headers:
         if len(call.headers.getlist(name)) > 1:
             raise WebhookSignatureError(f"there is more than one {name} header")
     try:
-        webhook_id = verify(
-            settings.provider_secret.get_secret_value(), call.headers, raw, now=call.services.clock.now()
-        )
+        webhook_id = webhooks.verify(settings, call.headers, raw, now=call.services.clock.now())
     except ConfigurationError as error:
         raise UnavailableError("This installation takes no webhooks yet.") from error
     bodies.check_media_type(call, call.operation.media_types)
     bodies.parse(raw)
-    await write(call.services.engine, provider_webhook.handle, webhook_id, raw)
+    await write(call.services.engine, provider_webhook.handle, webhook_id, raw, webhooks.read)
     call.services.hinter.hint()
     return Reply(204)
 

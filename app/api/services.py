@@ -11,6 +11,7 @@ from paidonce.app.auth.vouched import Vouched
 from paidonce.app.carts.store import Carts
 from paidonce.app.clock import Clock
 from paidonce.app.messaging.hint import Hinter
+from paidonce.app.payments.provider_chosen import Webhooks
 from paidonce.app.payments.service import Payments
 from paidonce.app.settings import Settings
 
@@ -29,5 +30,7 @@ class Services:
     rate_limit: RateLimit
     payments: Payments
     carts: Carts
+    #: how the provider's webhooks are read
+    webhooks: Webhooks
     #: to be told after every COMMIT that wrote an event
     hinter: Hinter

@@ -50,6 +50,8 @@ class NoAnswer:
     """Nobody knows: a time-out, a reset, a 5xx, the same key still running."""
 
     reason: str
+    #: the other side says so to our key for as long as it keeps it, so only a look-up can tell more
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from sqlalchemy import Connection
 from paidonce.app.messaging.answers import Answer, Finding, Rejected
 from paidonce.app.messaging.effect_kinds import Definite, Effect
 from paidonce.app.payments import charging
-from paidonce.app.payments.provider import ObjectKind, Provider, ProviderCharge, ProviderRefund, provider_key
+from paidonce.app.payments.provider import (
+    ObjectKind,
+    Provider,
+    ProviderCharge,
+    ProviderRefund,
+    Sought,
+    provider_key,
+)
 
 
 class _ProviderKind:
@@ -38,7 +45,10 @@ class _ProviderKind:
 
     async def look_up(self, effect: Effect) -> Finding | None:
         """Ask what exists under our reference, which is the effect's subject."""
-        return await self._provider.find(self.name, effect.subject)
+        sought = Sought(
+            reference=effect.subject, request=effect.request, since=effect.first_sent_at, until=effect.sent_until
+        )
+        return await self._provider.find(self.name, sought)
 
 
 class ChargeKind(_ProviderKind):

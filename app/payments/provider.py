@@ -1,10 +1,11 @@
-"""What do we need of a payment provider? The port; app/payments/provider_http.py is its adapter.
+"""What do we need of a payment provider? The port; provider_http.py and stripe_provider.py here are its adapters.
 
 A request is made once, as bytes, and kept: every retry sends the same bytes under the same key
 (docs/design.md, "Effects"). The contract is in docs/design.md, "Provider".
 """
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Protocol
 
 import orjson
@@ -44,6 +45,19 @@ class ProviderRefund(BaseModel):
     failure_code: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """What a look-up is for; a provider that finds by reference needs no more of it."""
+
+    #: our payment's or refund's id
+    reference: str
+    #: the bytes that were sent, or were to be
+    request: bytes
+    #: between which times, on our database's clock, it was sent; None: no attempt that may have sent is known
+    since: datetime
+    until: datetime | None
+
+
 class Provider(Protocol):
     """Whoever moves the money."""
 
@@ -58,8 +72,8 @@ class Provider(Protocol):
     async def refund(self, key: str, request: bytes) -> Answer:
         """Send a refund under `key`, once, without any retry of its own."""
 
-    async def find(self, kind: ObjectKind, reference: str) -> Finding:
-        """Look up what exists under our reference."""
+    async def find(self, kind: ObjectKind, sought: Sought) -> Finding:
+        """Look up what exists under our reference; change nothing there."""
 
 
 def charge_request(payment: Payment) -> bytes:

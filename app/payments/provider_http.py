@@ -14,7 +14,6 @@ set-up and not the payment's fault, and an error page of a gateway in between is
 NoAnswer: asked again, or looked up, and loud, rather than a customer told of a decline that was none.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
@@ -33,13 +32,11 @@ from paidonce.app.messaging.answers import (
     NoAnswer,
     NotFound,
     NotSent,
-    Refused,
-    Rejected,
-    Succeeded,
     Throttled,
 )
 from paidonce.app.messaging.http_call import Reply
-from paidonce.app.payments.provider import ObjectKind, ProviderCharge, ProviderRefund
+from paidonce.app.payments.provider import ObjectKind, ProviderCharge, ProviderRefund, Sought
+from paidonce.app.payments.provider_objects import answers, definite, one_of, rejected
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 
@@ -51,14 +48,9 @@ ANSWER_BYTES_MAX = 65_536
 #: The request itself is wrong, now and every time; the provider did nothing.
 REJECTING = frozenset({400, 402, 404})
 
-_CODE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 _PATHS: Mapping[ObjectKind, str] = MappingProxyType({"charge": "/v1/charges", "refund": "/v1/refunds"})
 _MODELS: Mapping[ObjectKind, type[ProviderCharge | ProviderRefund]] = MappingProxyType(
     {"charge": ProviderCharge, "refund": ProviderRefund}
-)
-#: What an answer must repeat of its request, else it answers another.
-_ECHOED: Mapping[ObjectKind, tuple[str, ...]] = MappingProxyType(
-    {"charge": ("amount", "currency", "reference"), "refund": ("charge", "amount", "reference")}
 )
 
 
@@ -106,8 +98,9 @@ class HttpProvider:
         return await self._ask("refund", key, request)
 
     @step("provider.find")
-    async def find(self, kind: ObjectKind, reference: str) -> Finding:
+    async def find(self, kind: ObjectKind, sought: Sought) -> Finding:
         """Look up what exists under our reference; it changes nothing there."""
+        reference = sought.reference
         request = self._http.build_request("GET", self._url + _PATHS[kind], params={"reference": reference})
         reply = await self._call(request)
         return _found(kind, reference, reply) if isinstance(reply, Reply) else reply
@@ -125,22 +118,22 @@ class HttpProvider:
         if reply.status == 429:
             return Throttled(http_call.retry_after_s(reply.headers, self._clock.now()))
         if reply.status in REJECTING:
-            return _rejected(reply)
+            return _turned_away(reply)
         if reply.status != 201:
             return NoAnswer(f"status {reply.status}")
         made = _parsed(kind, reply.body) if reply.complete else None
-        if made is None or not _answers(kind, body, made):
+        if made is None or not answers(kind, body, made):
             log.error("provider_answer_is_not_ours", kind=kind, status=reply.status)
             return NoAnswer("201 without the object that was asked for")
-        return _definite(made)
+        return definite(made)
 
 
-def _rejected(reply: Reply) -> Answer:
+def _turned_away(reply: Reply) -> Answer:
     try:
         code = _Errors.model_validate_json(reply.body).error.code
     except ValidationError:
         return NoAnswer(f"status {reply.status} without the contract's error object")
-    return Rejected(code if _CODE.fullmatch(code) else f"provider-{reply.status}")
+    return rejected(code, reply.status)
 
 
 def _parsed(kind: ObjectKind, document: bytes) -> ProviderCharge | ProviderRefund | None:
@@ -148,18 +141,6 @@ def _parsed(kind: ObjectKind, document: bytes) -> ProviderCharge | ProviderRefun
         return _MODELS[kind].model_validate_json(document)
     except ValidationError:
         return None
-
-
-def _answers(kind: ObjectKind, body: bytes, made: ProviderCharge | ProviderRefund) -> bool:
-    asked = orjson.loads(body)
-    return all(getattr(made, name) == asked[name] for name in _ECHOED[kind])
-
-
-def _definite(made: ProviderCharge | ProviderRefund) -> Succeeded | Refused:
-    if made.status in {"captured", "succeeded"}:
-        return Succeeded(made.model_dump())
-    code = made.decline_code if isinstance(made, ProviderCharge) else made.failure_code
-    return Refused(code or made.status, made.model_dump())
 
 
 def _found(kind: ObjectKind, reference: str, reply: Reply) -> Finding:
@@ -173,12 +154,4 @@ def _found(kind: ObjectKind, reference: str, reply: Reply) -> Finding:
         return NoAnswer("look-up: not the contract's list")
     if not isinstance(listed, list) or any(one.reference != reference for one in made):
         return NoAnswer("look-up: not the list of our reference")
-    return _one_of(kind, reference, [_definite(one) for one in made]) if made else NotFound()
-
-
-def _one_of(kind: ObjectKind, reference: str, found: list[Succeeded | Refused]) -> Succeeded | Refused:
-    """Money that moved is what counts; more than one object is for a person to see."""
-    moved = [one for one in found if isinstance(one, Succeeded)]
-    if len(found) > 1:
-        log.error("provider_has_several_objects", kind=kind, reference=reference, found=len(found), moved=len(moved))
-    return (moved or found)[0]
+    return one_of(kind, reference, [definite(one) for one in made]) if made else NotFound()

@@ -3,6 +3,7 @@
 The signature was verified before (app/webhooks/signing.py); the edge commits, then answers 204.
 """
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,12 @@ CONSUMER = "provider-webhook"
 CHARGE_EVENTS = frozenset({"charge.captured", "charge.declined"})
 REFUND_EVENTS = frozenset({"refund.succeeded", "refund.failed"})
 
+#: The headers that sign a webhook of the contract (app/webhooks/signing.py).
+HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+
+#: What a verified body says of a charge or refund; raises BadRequestError.
+Read = Callable[[bytes], ProviderCharge | ProviderRefund | None]
+
 log = structlog.get_logger(__name__)
 
 
@@ -32,13 +39,15 @@ class _Webhook(BaseModel):
     data: dict[str, Any]
 
 
-def handle(tx: Connection, webhook_id: str, body: bytes) -> None:
+def handle(tx: Connection, webhook_id: str, body: bytes, read: Read | None = None) -> None:
     """Work on one verified webhook in the caller's transaction; nothing the second time.
+
+    `read` says what the body tells, where another provider than that of the contract wrote it.
 
     Raises:
         BadRequestError: the body is not what its type promises; nothing was claimed.
     """
-    said = _parsed(body)
+    said = (read or contracts)(body)
     if said is None or not inbox.claim(tx, CONSUMER, [webhook_id]):
         return
     try:
@@ -55,8 +64,12 @@ def _settle(tx: Connection, said: ProviderCharge | ProviderRefund) -> None:
         charging.settle_refund(tx, said)
 
 
-def _parsed(body: bytes) -> ProviderCharge | ProviderRefund | None:
-    """Return the object that the webhook is about; None when it is about something else."""
+def contracts(body: bytes) -> ProviderCharge | ProviderRefund | None:
+    """Return the object that the contract's webhook is about; None when it is about something else.
+
+    Raises:
+        BadRequestError: the body is not what its type promises.
+    """
     try:
         webhook = _Webhook.model_validate_json(body)
         if webhook.type not in CHARGE_EVENTS | REFUND_EVENTS:

@@ -132,6 +132,18 @@ class Journal:
         sql = f"SELECT document FROM {_TABLES[kind]} WHERE reference = ? AND at <= ? ORDER BY at"  # noqa: S608  ours
         return [orjson.loads(row[0]) for row in self._db.execute(sql, (reference, until))]
 
+    def page(
+        self, kind: Kind, *, since: int, until: int, before: str | None, limit: int, charge: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return up to `limit` objects, newest first: made in these seconds, before `before`, of `charge` if named."""
+        table = _TABLES[kind]
+        older = f"rowid < coalesce((SELECT rowid FROM {table} WHERE id = ?), 9223372036854775807)"  # noqa: S608  ours
+        of_charge = " AND charge = ?" if charge else ""
+        sql = f"""SELECT document FROM {table} WHERE cast(at AS integer) BETWEEN ? AND ? AND {older}{of_charge}
+                   ORDER BY rowid DESC LIMIT ?"""  # noqa: S608  ours
+        values = (since, until, before, *([charge] if charge else []), limit)
+        return [orjson.loads(row[0]) for row in self._db.execute(sql, values)]
+
     def charge(self, charge_id: str) -> tuple[dict[str, Any], str] | None:
         """Return a charge and its payment method."""
         row = self._db.execute("SELECT document, payment_method FROM charges WHERE id = ?", (charge_id,)).fetchone()

@@ -19,11 +19,13 @@ from starlette.routing import Route
 
 from paidonce.app import log
 from paidonce.app.clock import SystemClock
+from paidonce.devstack.provider import stripe_form
 from paidonce.devstack.provider.behaviour import help_text
 from paidonce.devstack.provider.journal import Journal
 from paidonce.devstack.provider.options import Options
 from paidonce.devstack.provider.resettable import ResettableProtocol
 from paidonce.devstack.provider.service import Service
+from paidonce.devstack.provider.stripe_service import StripeService, stripe_routes
 from paidonce.devstack.provider.webhooks import Sender
 
 #: Seconds that answers under way may take after SIGTERM; pm_timeout is not waited for.
@@ -62,8 +64,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def application(options: Options) -> Starlette:
     """Return the simulator as an ASGI application; its journal is open while it runs."""
     journal, clock = Journal(options.journal), SystemClock()
-    sender = Sender(journal, options, clock)
-    service = Service(journal, options, clock, sender.wake)
+    if options.dialect == "stripe":
+        sender = Sender(journal, options, clock, stripe_form.sign)
+        routes = stripe_routes(StripeService(journal, options, clock, sender.wake))
+    else:
+        sender = Sender(journal, options, clock)
+        routes = _routes(Service(journal, options, clock, sender.wake))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -74,14 +80,14 @@ def application(options: Options) -> Starlette:
             await asyncio.gather(sending, return_exceptions=True)
         journal.close()
 
-    return Starlette(
-        routes=[
-            Route("/v1/charges", service.charges, methods=["POST", "GET"]),
-            Route("/v1/refunds", service.refunds, methods=["POST", "GET"]),
-            Route("/healthz", _health),
-        ],
-        lifespan=lifespan,
-    )
+    return Starlette(routes=[*routes, Route("/healthz", _health)], lifespan=lifespan)
+
+
+def _routes(service: Service) -> list[Route]:
+    return [
+        Route("/v1/charges", service.charges, methods=["POST", "GET"]),
+        Route("/v1/refunds", service.refunds, methods=["POST", "GET"]),
+    ]
 
 
 async def _health(_: Request) -> Response:

@@ -1,6 +1,7 @@
 """What can be asked of the simulator when it starts? Arguments, or the environment as PAIDONCE_SIMULATOR_…."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -10,8 +11,13 @@ from paidonce.app.webhooks import signing
 
 
 def _secret_of_the_product() -> SecretStr:
-    """One secret for both sides: whoever starts the two sets PAIDONCE_PROVIDER_SECRET once."""
-    return settings().provider_secret
+    """One secret for both sides: whoever starts the two sets it once."""
+    ours = settings()
+    return ours.stripe_webhook_secret if ours.provider == "stripe" else ours.provider_secret
+
+
+def _dialect_of_the_product() -> Literal["contract", "stripe"]:
+    return settings().provider
 
 
 class Options(BaseSettings):
@@ -27,7 +33,7 @@ class Options(BaseSettings):
     webhook_url: str = Field("", description="Where webhooks go; empty sends none.")
     secret: SecretStr = Field(
         default_factory=_secret_of_the_product,
-        description="Signs webhooks, `whsec_…`; by default PAIDONCE_PROVIDER_SECRET. Better not as an argument.",
+        description="Signs webhooks, `whsec_…`; by default the product's. Better not as an argument.",
     )
 
     # --- how quick, and how reliable
@@ -40,6 +46,10 @@ class Options(BaseSettings):
     timeout_s: float = Field(15.0, ge=0, description="Seconds of pm_timeout and pm_late: above that limit.")
 
     # --- dialects
+    dialect: Literal["contract", "stripe"] = Field(
+        default_factory=_dialect_of_the_product,
+        description="Speaks the contract, or as Stripe does; by default what PAIDONCE_PROVIDER says.",
+    )
     honours_keys: bool = Field(True, description="Whether a repeated Idempotency-Key gets the first result.")
     key_retention_s: float = Field(86_400.0, ge=0, description="Seconds that a key is remembered.")
     lookup_lag_s: float = Field(0.0, ge=0, description="Seconds until a look-up shows a new object.")

@@ -4,11 +4,10 @@ Every call is in the journal before anything is done about it, and its answer be
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
-import structlog
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,23 +15,13 @@ from starlette.responses import Response
 from paidonce.app.clock import Clock
 from paidonce.devstack.provider import behaviour as behaviours
 from paidonce.devstack.provider.behaviour import Behaviour, Failure
+from paidonce.devstack.provider.calls import Calls, Stop
 from paidonce.devstack.provider.journal import Journal, Kind
 from paidonce.devstack.provider.money import ChargeRequest, Money, RefundRequest, fingerprint
 from paidonce.devstack.provider.options import Options
-from paidonce.devstack.provider.resettable import reset
 
 Body = TypeVar("Body", bound=BaseModel)
 Effect = Callable[[str | None], Any]
-
-log = structlog.get_logger(__name__)
-
-
-class Stop(Exception):  # noqa: N818  not an error: an answer that ends the request early
-    """This answer, and nothing more happens."""
-
-    def __init__(self, status: int, code: str, *, retry_after_s: int | None = None) -> None:
-        super().__init__(code)
-        self.status, self.code, self.retry_after_s = status, code, retry_after_s
 
 
 class Service:
@@ -41,43 +30,17 @@ class Service:
     def __init__(self, journal: Journal, options: Options, clock: Clock, made: Callable[[], None]) -> None:
         self._journal, self._options, self._clock, self._made = journal, options, clock, made
         self._money = Money(journal, options, clock)
+        self._calls = Calls(journal, clock, _error)
         #: key -> fingerprint of what is running under it now
         self._running: dict[str, str] = {}
 
     async def charges(self, request: Request) -> Response:
         """`POST /v1/charges`, `GET /v1/charges?reference=`."""
-        return await self._journalled(request, self._find_charges if request.method == "GET" else self._charge)
+        return await self._calls.answer(request, self._find_charges if request.method == "GET" else self._charge)
 
     async def refunds(self, request: Request) -> Response:
         """`POST /v1/refunds`, `GET /v1/refunds?reference=`."""
-        return await self._journalled(request, self._find_refunds if request.method == "GET" else self._refund)
-
-    async def _journalled(
-        self, request: Request, handle: Callable[[Request, int, bytes], Awaitable[Response | None]]
-    ) -> Response:
-        body = await request.body()
-        call = self._journal.asked(
-            at=self._now(),
-            method=request.method,
-            path=request.url.path,
-            query=request.url.query,
-            headers=dict(request.headers),
-            key=request.headers.get("idempotency-key"),
-            body=body,
-        )
-        note = None
-        try:
-            response = await handle(request, call, body)
-        except Stop as stop:
-            response, note = _error(stop), stop.code
-        if response is None:
-            self._journal.answered(call, at=self._now(), status=None, answer=b"", note="reset")
-            assert request.client is not None
-            reset((request.client.host, request.client.port))
-            return Response(status_code=500)  # goes nowhere: the connection is gone
-        answer = bytes(response.body)
-        self._journal.answered(call, at=self._now(), status=response.status_code, answer=answer, note=note)
-        return response
+        return await self._calls.answer(request, self._find_refunds if request.method == "GET" else self._refund)
 
     async def _find_charges(self, request: Request, _call: int, _body: bytes) -> Response:
         return self._find("charge", request)
@@ -183,7 +146,4 @@ def _json(status: int, document: Any, *, replayed: bool = False) -> Response:
 
 
 def _error(stop: Stop) -> Response:
-    response = _json(stop.status, {"error": {"code": stop.code}})
-    if stop.retry_after_s is not None:
-        response.headers["Retry-After"] = str(stop.retry_after_s)
-    return response
+    return _json(stop.status, {"error": {"code": stop.code}})

@@ -1,6 +1,8 @@
 """How do the simulator's webhooks reach us? From the journal, until a 2xx, always under the same webhook-id."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 
 import httpx
 import structlog
@@ -19,14 +21,17 @@ CALL_S = 5.0
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
 
+#: Returns the headers that sign a body: of the secret, the webhook's id, the time.
+Sign = Callable[[str, str, datetime, bytes], dict[str, str]]
+
 log = structlog.get_logger(__name__)
 
 
 class Sender:
     """Sends what is due; runs until it is cancelled."""
 
-    def __init__(self, journal: Journal, options: Options, clock: Clock) -> None:
-        self._journal, self._options, self._clock = journal, options, clock
+    def __init__(self, journal: Journal, options: Options, clock: Clock, sign: Sign = signing.sign) -> None:
+        self._journal, self._options, self._clock, self._sign = journal, options, clock, sign
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -53,7 +58,7 @@ class Sender:
 
     async def _send(self, client: httpx.AsyncClient, one: Due) -> None:
         secret = self._options.secret.get_secret_value()
-        headers = signing.sign(secret, one.webhook_id, self._clock.now(), one.body)
+        headers = self._sign(secret, one.webhook_id, self._clock.now(), one.body)
         try:
             answer = await client.post(
                 self._options.webhook_url, content=one.body, headers={**headers, "Content-Type": "application/json"}

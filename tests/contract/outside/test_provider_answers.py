@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from paidonce.app.messaging.answers import NoAnswer, NotFound, Refused, Rejected, Succeeded, Throttled
+from paidonce.app.payments.provider import Sought
 from paidonce.app.payments.provider_http import ANSWER_BYTES_MAX, HttpProvider
 from paidonce.app.settings import Settings
 
@@ -13,6 +14,8 @@ CHARGE = {"id": "ch_1", "status": "captured", "amount": 5, "currency": "EUR", "r
 REFUND = {"id": "re_1", "status": "succeeded", "charge": "ch_1", "amount": 5, "reference": "r1", "failure_code": None}
 CHARGE_REQUEST = json.dumps({"amount": 5, "currency": "EUR", "payment_method": "pm_ok", "reference": "p1"}).encode()
 REFUND_REQUEST = json.dumps({"charge": "ch_1", "amount": 5, "reference": "r1"}).encode()
+
+SOUGHT = Sought(reference="p1", request=CHARGE_REQUEST, since=datetime(2026, 1, 1, tzinfo=UTC), until=None)
 
 
 class StillClock:
@@ -37,7 +40,7 @@ async def said(raw_server, reply: bytes, method: str = "charge", limit_s: float 
             case "refund":
                 found = await provider.refund("k", REFUND_REQUEST)
             case _:
-                found = await provider.find("charge", "p1")
+                found = await provider.find("charge", SOUGHT)
     assert len(server.requests) == 1
     return found
 

@@ -124,6 +124,26 @@ async def test_after_the_keys_retention_it_only_looks(world, charges):
     assert kind.settled == [Rejected("not-found")]
 
 
+async def test_an_answer_that_the_other_side_only_repeats_is_followed_by_a_look_up(world, charges):
+    world.create("p1")
+    answers = iter([NoAnswer("status 500"), *[NoAnswer("status 500", stored=True)] * 2])
+
+    async def answer(_effect):
+        return next(answers)
+
+    kind = charges(answer, finding=NoAnswer("look-up: not ended"))
+    async with world.lane(kind) as lane:
+        await lane.run_once()
+        assert kind.look_ups == []
+        world.make_due()
+        await lane.run_once()
+        assert (kind.look_ups, world.states) == (["p1"], {"unknown": 1})
+        kind.finding = OK
+        world.make_due()
+        await lane.run_once()
+    assert (len(kind.calls), len(kind.look_ups), world.states) == (3, 2, {"done": 1})
+
+
 async def test_keys_that_are_ignored_are_never_sent_again(world, charges):
     world.create("p1")
     kind = charges(NoAnswer("reset"), finding=None, honours_keys_for=timedelta(0), settles_within=None)
