@@ -54,11 +54,20 @@ def timeline(series: Series, faults: Sequence[Fault]) -> Markup:
     return Markup("\n").join(_Plot(layout, series, faults).drawn() for layout in LAYOUTS)
 
 
+def _lasts(fault: Fault) -> bool:
+    """Tell whether the fault is there all the time: it has a lane of its own then, and no moment to be shaded."""
+    return fault.kind == "skew"
+
+
+def _lane(fault: Fault) -> str:
+    return f"{fault.target} clock" if _lasts(fault) else fault.target
+
+
 class _Plot:
     def __init__(self, layout: Layout, series: Series, faults: Sequence[Fault]) -> None:
         self._layout, self._series = layout, series
         self._fired = [fault for fault in faults if fault.fired_at is not None]
-        self._targets = sorted({fault.target for fault in self._fired})
+        self._targets = sorted(set(map(_lane, self._fired)))
         self._time = Scale(0.0, series.lasts_s, layout.left, layout.width - RIGHT)
         self._parts: list[drawsvg.DrawingElement] = []
 
@@ -146,7 +155,7 @@ class _Plot:
     def _shades(self, bottom: float) -> None:
         """Shade everything above for as long as some fault was felt; where several were, no darker."""
         felt: list[tuple[float, float]] = []
-        for left, _, right in sorted(map(self._band, self._fired)):
+        for left, _, right in sorted(self._band(fault) for fault in self._fired if not _lasts(fault)):
             if felt and left <= felt[-1][1]:
                 felt[-1] = (felt[-1][0], max(felt[-1][1], right))
             else:
@@ -159,7 +168,7 @@ class _Plot:
     def _lanes(self, y: float) -> float:
         self._title(y - TITLE, "faults", [("struck", "at work"), ("felt", "until whom it struck works again")])
         for target in self._targets:
-            lane = [fault for fault in self._fired if fault.target == target]
+            lane = [fault for fault in self._fired if _lane(fault) == target]
             self._lane(y, target, sorted(lane, key=lambda fault: fault.fired_at or 0.0))
             y += self._layout.lane
         return y
