@@ -8,7 +8,7 @@ TWICE := -n 2 --dist loadfile
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak lint format bench chaos docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak test-deploy test-alerts lint format bench chaos docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +31,12 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/paidonce up $(ARGS)
 
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
-	@$(BIN)/pytest -m "not slow and not failover and not cdc and not gateway and not page and not keycloak" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "not slow and not failover and not cdc and not gateway and not page and not keycloak and not deploy and not alerts" $(TWICE) $(ARGS)
 
-test-all: test test-slow test-failover ## all of them but those of test-cdc, test-gateway, test-page and test-keycloak
+test-all: test test-slow test-failover ## all of them but those that fetch something once: test-cdc, -gateway, -page, -keycloak, -deploy, -alerts
 
 test-slow: $(READY) ## the tests that take longer: kills in many rounds, servers set back, a bench in small
-	@$(BIN)/pytest -m "slow and not failover and not cdc and not gateway and not page and not keycloak" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "slow and not failover and not cdc and not gateway and not page and not keycloak and not deploy and not alerts" $(TWICE) $(ARGS)
 
 test-failover: $(READY) ## three brokers, a standby that is promoted, servers that go away
 	@$(BIN)/pytest -m failover $(ARGS)
@@ -62,6 +62,15 @@ test-page: $(READY) ## the page of a run in headless Chromium, on a desk and on 
 test-keycloak: $(READY) ## tokens of a real identity provider, Keycloak (downloads it once)
 	@$(BIN)/python -m paidonce.devstack.keycloak.files
 	@$(BIN)/pytest -m keycloak $(ARGS)
+
+test-deploy: $(READY) ## deploy/ by kustomize and the published schemas of Kubernetes (fetches them once)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/deploy.txt
+	@$(BIN)/python -m paidonce.devstack.kustomize
+	@$(BIN)/pytest -m deploy $(ARGS)
+
+test-alerts: $(READY) ## the alert rules by promtool, with a case for each (fetches Debian's package once)
+	@$(BIN)/python -m paidonce.devstack.promtool
+	@$(BIN)/pytest -m alerts $(ARGS)
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/ruff format --check .
