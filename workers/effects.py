@@ -23,7 +23,7 @@ from paidonce.app.webhooks.delivery import Delivery
 from paidonce.app.webhooks.effect_kind import WebhookKind
 from paidonce.workers import runner
 from paidonce.workers.effect_lane import Lane
-from paidonce.workers.effects_meter import measure, watch
+from paidonce.workers.effects_meter import know, measure, watch
 from paidonce.workers.effects_wake import listen
 
 #: Database connections: a claim or a settlement holds one for some milliseconds, a call none.
@@ -116,6 +116,8 @@ async def _run_lanes(process: runner.Process, running: list[Lane], bind: AsyncEn
         asyncio.get_running_loop().add_signal_handler(number, request_stop)
     if process.stop.is_set():  # the signal came before its handler here did
         request_stop()
+    for lane in running:
+        know(lane.kind)
     measuring = asyncio.create_task(measure(bind, [lane.kind for lane in running]))
     listening = asyncio.create_task(listen(dsn, {effects_of(lane.kind): lane.wake for lane in running}))
     try:

@@ -8,15 +8,21 @@ from collections.abc import Sequence
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from paidonce.app.breaker import Breaker
-from paidonce.app.messaging import effects
+from paidonce.app.messaging import dead_letters, effects
+from paidonce.app.payments import charging, provider_webhook
+from paidonce.app.webhooks import effect_kind
+from paidonce.workers.consumer_metrics import DEAD
 
 #: Seconds between two counts: each reads all that is open, some 100 ms after an hour without the provider.
 MEASURE_S = 15.0
 OPEN_STATES = ("pending", "running", "unknown")
+#: Whose dead letters no consumer of the topic counts: they come with effects, or with the provider's webhook.
+LETTERS_OF = (effect_kind.CONSUMER, provider_webhook.CONSUMER, charging.ALARMS)
 
 OPEN = Gauge("paidonce_effects_open", "Effects that have not ended, of the whole installation.", ["kind", "state"])
 OLDEST = Gauge(
@@ -46,6 +52,12 @@ def watch(circuit: str, breaker: Breaker) -> None:
     BREAKER.labels(circuit).set_function(lambda: float(breaker.is_open))
 
 
+def know(kind: str) -> None:
+    """Begin the counts of a kind's ends at zero: a rate counts from there."""
+    for state in ("done", "refused"):
+        ENDED.labels(kind, state)
+
+
 async def measure(bind: AsyncEngine, kinds: Sequence[str]) -> None:
     """Count what is open of `kinds` for ever; while the database is away the last count stands."""
     while True:
@@ -59,9 +71,15 @@ async def measure(bind: AsyncEngine, kinds: Sequence[str]) -> None:
 async def measure_once(bind: AsyncEngine, kinds: Sequence[str]) -> None:
     """Count what is open of `kinds`, once."""
     async with bind.connect() as tx:
-        found = await tx.run_sync(effects.open_by_kind)
+        found, letters = await tx.run_sync(_look)
+    for consumer, count in letters.items():
+        DEAD.labels(consumer).set(count)
     for kind in kinds:
         for state in OPEN_STATES:
             count, oldest_s = found.get((kind, state), (0, 0.0))
             OPEN.labels(kind, state).set(count)
             OLDEST.labels(kind, state).set(oldest_s)
+
+
+def _look(tx: Connection) -> tuple[dict[tuple[str, str], tuple[int, float]], dict[str, int]]:
+    return effects.open_by_kind(tx), {consumer: dead_letters.count(tx, consumer) for consumer in LETTERS_OF}

@@ -38,6 +38,15 @@ OLDEST = Gauge(
 )
 
 
+def know(shards: int) -> None:
+    """Begin every series of what must not be missed at zero: a rate counts from there."""
+    SHARDS.set(shards)
+    for shard in range(shards):
+        STOPS.labels(shard)
+        for twice in ("yes", "no"):
+            RECOVERIES.labels(shard, twice)
+
+
 def forget(shard: int) -> None:
     """Say nothing more of a shard's backlog: its next owner does."""
     for gauge in (BACKLOG, OLDEST):

@@ -127,7 +127,7 @@ class Relay:
     def _shard_count(self) -> int:
         with db.begin(self._bind) as tx:
             count = relay_session.shards_of(tx, self._settings)
-        relay_metrics.SHARDS.set(count)
+        relay_metrics.know(count)
         return count
 
     def _balance(self, session: Session) -> None:

@@ -68,6 +68,10 @@ REFUSALS: Mapping[type[Problem], str] = MappingProxyType(
     }
 )
 
+# A rate counts from a series' first zero: without it the first refusal of all would be missed.
+for outcome in ("first", "replayed", *REFUSALS.values()):
+    KEYED.labels(outcome)
+
 #: Tries to claim and work, waiting on locks for that many milliseconds; None when the key is taken.
 Attempt = Callable[[int], Awaitable[Response | None]]
 

@@ -60,6 +60,15 @@ async def test_what_is_open_no_more_falls_to_zero(world, bind):
     assert REGISTRY.get_sample_value("paidonce_effects_oldest_age_seconds", {"kind": "charge", "state": "pending"}) == 0
 
 
+async def test_dead_letters_that_no_consumer_of_the_topic_counts_are_counted_here(world, bind):
+    for consumer in ("webhook-delivery", "provider-alarms", "provider-alarms"):
+        row = f"'{consumer}', gen_random_uuid(), '{{}}', 'r'"
+        world.rows(f"INSERT INTO dead_letters (consumer, message_id, envelope, reason) VALUES ({row})")
+    await measure_once(bind, [])
+    of = ("webhook-delivery", "provider-webhook", "provider-alarms")
+    assert [REGISTRY.get_sample_value("paidonce_consumer_dead_letters", {"consumer": one}) for one in of] == [1, 0, 2]
+
+
 def test_the_breaker_shows_until_somebody_answers():
     breaker = Breaker(SystemClock(), failures=1, open_s=0.0)
     watch("test", breaker)
