@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Two processes, each with servers of its own; the tests of one file stay together.
 TWICE := -n 2 --dist loadfile
+# Tests that need more than this project's own packages and servers have targets of their own.
+HERE := not cdc and not gateway and not page and not keycloak and not stripe and not deploy and not alerts
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak test-stripe lint format bench chaos docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak test-stripe test-deploy test-alerts lint format bench chaos docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +33,12 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/paidonce up $(ARGS)
 
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
-	@$(BIN)/pytest -m "not slow and not failover and not cdc and not gateway and not page and not keycloak and not stripe" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "not slow and not failover and $(HERE)" $(TWICE) $(ARGS)
 
-test-all: test test-slow test-failover ## all of them but those of test-cdc, test-gateway, test-page, test-keycloak and test-stripe
+test-all: test test-slow test-failover ## all of them but those that fetch something once: test-cdc, -gateway, -page, -keycloak, -stripe, -deploy, -alerts
 
 test-slow: $(READY) ## the tests that take longer: kills in many rounds, servers set back, a bench in small
-	@$(BIN)/pytest -m "slow and not failover and not cdc and not gateway and not page and not keycloak and not stripe" $(TWICE) $(ARGS)
+	@$(BIN)/pytest -m "slow and not failover and $(HERE)" $(TWICE) $(ARGS)
 
 test-failover: $(READY) ## three brokers, a standby that is promoted, servers that go away
 	@$(BIN)/pytest -m failover $(ARGS)
@@ -66,6 +68,14 @@ test-keycloak: $(READY) ## tokens of a real identity provider, Keycloak (downloa
 test-stripe: $(READY) ## our requests to Stripe, checked by its stripe-mock (builds it with Go once)
 	@$(BIN)/python -m paidonce.devstack.stripe_mock
 	@$(BIN)/pytest -m stripe tests/contract/stripe $(ARGS)
+test-deploy: $(READY) ## deploy/ by kustomize and the published schemas of Kubernetes (fetches them once)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/deploy.txt
+	@$(BIN)/python -m paidonce.devstack.kustomize
+	@$(BIN)/pytest -m deploy $(ARGS)
+
+test-alerts: $(READY) ## the alert rules by promtool, with a case for each (fetches Debian's package once)
+	@$(BIN)/python -m paidonce.devstack.promtool
+	@$(BIN)/pytest -m alerts $(ARGS)
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness
 	@$(BIN)/ruff format --check .

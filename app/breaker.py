@@ -24,6 +24,11 @@ class Breaker:
         self._openings = 0
         self._probing = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds calls back: until one gets an answer."""
+        return self._open_until is not None
+
     def room(self, free: int) -> int:
         """Return how many of `free` calls would be let through now."""
         if self._open_until is None:

@@ -138,7 +138,7 @@ def serve(settings: Settings) -> None:
         SchemaVersionError: the database has another schema version.
     """
     log.configure("api", settings.log_level)
-    telemetry.start(settings.metrics_port)
+    telemetry.start(settings.probe_host, settings.metrics_port)
     asyncio.run(_check_schema(settings))
     # uvicorn raises the signal again when it is done; the process has done what the signal asked for.
     for number in (signal.SIGTERM, signal.SIGINT):

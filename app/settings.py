@@ -41,8 +41,9 @@ class Settings(ProviderSettings):
 
     # --- the process
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics on loopback; 0 serves none.")
-    worker_port: int = Field(0, ge=0, le=65535, description="Port of a worker's /readyz on loopback; 0 serves none.")
+    probe_host: str = Field("127.0.0.1", description="Address of the next two, which ask nobody who they are.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics; 0 serves none.")
+    worker_port: int = Field(0, ge=0, le=65535, description="Port of a worker's /healthz and /readyz; 0 serves none.")
 
     # --- the API
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
@@ -139,7 +140,6 @@ class Settings(ProviderSettings):
     jwks_folder: Path | None = Field(
         None, description="Folder where key sets are kept, so that a start needs no issuer; by default they are not."
     )
-
     introspection_cache_s: float = Field(
         10.0,
         ge=0,

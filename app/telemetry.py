@@ -26,8 +26,8 @@ class Durations:
             STEP_FAILURES.labels(step).inc()
 
 
-def start(metrics_port: int) -> None:
-    """Measure every step, and serve /metrics on loopback at `metrics_port` (0: measure only)."""
+def start(host: str, port: int) -> None:
+    """Measure every step, and serve /metrics at `host` and `port` (0: measure only)."""
     steps.listen(Durations())
-    if metrics_port:
-        start_http_server(metrics_port, addr="127.0.0.1")
+    if port:
+        start_http_server(port, addr=host)

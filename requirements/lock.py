@@ -33,6 +33,6 @@ def lock(name: str, sources: list[str], extras: list[str]) -> None:
 if __name__ == "__main__":
     for name, extras in FILES.items():
         lock(name, ["pyproject.toml"], extras)
-    for name in ("bench", "gateway", "page"):
+    for name in ("bench", "gateway", "page", "deploy"):
         lock(name, [f"requirements/{name}.in"], [])
     sys.exit(0)

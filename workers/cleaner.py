@@ -64,6 +64,7 @@ class Cleaner:
         """Do one round; return the rows and partitions that went, 0 while another cleaner works."""
         session = self._open()
         if not self._hold(session):
+            self._days.forget()
             return 0
         return self._rows(session) + self._days.run_once(session, keep=partial(self._hold, session))
 

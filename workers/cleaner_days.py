@@ -34,6 +34,11 @@ TABLES: tuple[partitions.Partitioned, ...] = ("outbox", "inbox")
 KEPT_BACK = Gauge(
     "paidonce_partitions_kept_back", "Days over their retention that somebody still needs.", ["table", "why"]
 )
+END = Gauge(
+    "paidonce_partitions_end_timestamp_seconds",
+    "Unix time at which the last day ends that is there without a gap from today on: rows after it would be refused.",
+    ["table"],
+)
 OLDEST = Gauge("paidonce_partition_oldest_age_seconds", "Age of the oldest day that is there.", ["table"])
 DROPPED = Counter("paidonce_partitions_dropped_total", "Days dropped.", ["table"])
 
@@ -156,11 +161,26 @@ class Days:
             )
         (self._away.add if reasons["broker"] else self._away.discard)(table)
 
+    def forget(self) -> None:
+        """Say nothing more of the days: the cleaner that is at work now does."""
+        for gauge in (KEPT_BACK, END, OLDEST):
+            gauge.clear()
+
     def _measure(self, now: datetime) -> None:
         with self._bind.connect() as tx:
             for table in TABLES:
-                days = [*partitions.loose(tx, table), *partitions.attached(tx, table)]
+                attached = partitions.attached(tx, table)
+                END.labels(table).set(_end(attached, now.date()).timestamp())
+                days = [*partitions.loose(tx, table), *attached]
                 OLDEST.labels(table).set((now - partitions.midnight(min(days))).total_seconds() if days else 0)
+
+
+def _end(days: Mapping[date, bool], today: date) -> datetime:
+    """Return when the last of `days` ends that follows today without a gap; this midnight without today's."""
+    day = today
+    while day in days and not days[day]:
+        day += ONE_DAY
+    return partitions.midnight(day)
 
 
 def _asked(hold_of: HoldOf, day: date) -> Hold | None:

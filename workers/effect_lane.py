@@ -36,6 +36,7 @@ from paidonce.app.messaging.effect_rules import Decision, Rules, decide, may_sen
 from paidonce.app.retry import attempts_async, backoff_s
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
+from paidonce.workers.effects_meter import ANSWERS, CALL_SECONDS, ENDED
 from paidonce.workers.runner import Process
 
 #: Tries to write one result, about 4 s; after that the lease ends, and the effect is asked for again.
@@ -200,6 +201,7 @@ class Lane:
         if self._breaker and not self._breaker.enter():
             return NotSent("the circuit breaker is open")
         answer: Answer | Finding | None = None
+        began = self._clock.monotonic()
         try:
             answer = await self._call(claim.effect, send=send)
         except TimeoutError:
@@ -210,6 +212,9 @@ class Lane:
         finally:
             if self._breaker:
                 self._breaker.report(alive=None if answer is None else not isinstance(answer, NoAnswer | NotSent))
+        asked = "call" if send else "look_up"
+        CALL_SECONDS.labels(self._kind.name, asked).observe(self._clock.monotonic() - began)
+        ANSWERS.labels(self._kind.name, asked, type(answer).__name__).inc()
         return answer
 
     @step("effects.call")
@@ -252,6 +257,7 @@ class Lane:
         async with db.begin_async(self._bind) as tx:
             ours = await tx.run_sync(write)
         if ours and decision.settled is not None:
+            ENDED.labels(self._kind.name, decision.state).inc()
             self._settled()
         return ours
 

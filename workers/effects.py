@@ -23,6 +23,7 @@ from paidonce.app.webhooks.delivery import Delivery
 from paidonce.app.webhooks.effect_kind import WebhookKind
 from paidonce.workers import runner
 from paidonce.workers.effect_lane import Lane
+from paidonce.workers.effects_meter import know, measure, watch
 from paidonce.workers.effects_wake import listen
 
 #: Database connections: a claim or a settlement holds one for some milliseconds, a call none.
@@ -76,7 +77,8 @@ def lanes(
         if circuit is None:
             return None
         new = Breaker(clock, failures=settings.breaker_failures, open_s=settings.breaker_open_s)
-        return breakers.setdefault(circuit, new)
+        watch(circuit, breakers.setdefault(circuit, new))
+        return breakers[circuit]
 
     return [
         Lane(kind, breaker=breaker(kind.circuit), bind=bind, settings=settings, clock=clock, settled=settled)
@@ -95,14 +97,14 @@ async def _serve(process: runner.Process, settings: Settings, open_kinds: OpenKi
     try:
         async with open_kinds(settings, bind) as kinds:
             running = lanes(kinds, bind=bind, settings=settings, clock=SystemClock(), settled=hinter.hint)
-            await _run_lanes(process, running, db.libpq_dsn(settings))
+            await _run_lanes(process, running, bind, db.libpq_dsn(settings))
     finally:
         await asyncio.to_thread(hinter.close)
         await bind.dispose()
     structlog.get_logger().info("stopped")
 
 
-async def _run_lanes(process: runner.Process, running: list[Lane], dsn: str) -> None:
+async def _run_lanes(process: runner.Process, running: list[Lane], bind: AsyncEngine, dsn: str) -> None:
     stop = asyncio.Event()
 
     def request_stop() -> None:
@@ -114,6 +116,9 @@ async def _run_lanes(process: runner.Process, running: list[Lane], dsn: str) -> 
         asyncio.get_running_loop().add_signal_handler(number, request_stop)
     if process.stop.is_set():  # the signal came before its handler here did
         request_stop()
+    for lane in running:
+        know(lane.kind)
+    measuring = asyncio.create_task(measure(bind, [lane.kind for lane in running]))
     listening = asyncio.create_task(listen(dsn, {effects_of(lane.kind): lane.wake for lane in running}))
     try:
         async with asyncio.TaskGroup() as group:
@@ -121,3 +126,4 @@ async def _run_lanes(process: runner.Process, running: list[Lane], dsn: str) -> 
                 group.create_task(lane.run(stop, process))
     finally:
         listening.cancel()
+        measuring.cancel()

@@ -1,25 +1,32 @@
-"""Is this worker ready? `/readyz` on loopback: 200 after a pass that succeeded, 503 otherwise."""
+"""Is this worker well, and is it ready? `/healthz`: the process runs; `/readyz`: its last pass succeeded, else 503."""
 
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 
-def serve(port: int, is_ready: Callable[[], bool]) -> ThreadingHTTPServer:
-    """Answer `/readyz` on 127.0.0.1:`port` from a daemon thread; `shutdown()` ends it."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(is_ready))
+def serve(host: str, port: int, is_ready: Callable[[], bool]) -> ThreadingHTTPServer:
+    """Answer on `host`:`port` from a daemon thread; `shutdown()` ends it."""
+    server = ThreadingHTTPServer((host, port), _handler(is_ready))
     server.daemon_threads = True
     Thread(target=server.serve_forever, name="readyz", daemon=True).start()
     return server
 
 
+def _status(path: str, is_ready: Callable[[], bool]) -> int:
+    if path == "/healthz":
+        return 200
+    if path == "/readyz":
+        return 200 if is_ready() else 503
+    return 404
+
+
 def _handler(is_ready: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Knows one path."""
+        """Knows two paths."""
 
         def do_GET(self) -> None:
-            status = 404 if self.path != "/readyz" else 200 if is_ready() else 503
-            self.send_response(status)
+            self.send_response(_status(self.path, is_ready))
             self.send_header("content-length", "0")
             self.end_headers()
 

@@ -25,6 +25,7 @@ RECOVERIES = Counter(
 STOPS = Counter("paidonce_relay_shard_stops_total", "Times that a shard was found to need an operator.", ["shard"])
 LEASES = Counter("paidonce_relay_lease_changes_total", "Shards acquired, lost to another, and released.", ["change"])
 OWNED = Gauge("paidonce_relay_shards_owned", "Shards that this relay owns.")
+SHARDS = Gauge("paidonce_relay_shards", "Shards of the outbox: as many are owned, by all relays together.")
 BACKLOG = Gauge(
     "paidonce_relay_backlog_events",
     f"Committed events that are not published, of the shards that this relay owns; counted up to {WAITING_MOST} each.",
@@ -35,6 +36,15 @@ OLDEST = Gauge(
     "Seconds since the transaction of the oldest event that is not published began; 0: there is none.",
     ["shard"],
 )
+
+
+def know(shards: int) -> None:
+    """Begin every series of what must not be missed at zero: a rate counts from there."""
+    SHARDS.set(shards)
+    for shard in range(shards):
+        STOPS.labels(shard)
+        for twice in ("yes", "no"):
+            RECOVERIES.labels(shard, twice)
 
 
 def forget(shard: int) -> None:

@@ -126,7 +126,9 @@ class Relay:
     @step("relay.check_shards")
     def _shard_count(self) -> int:
         with db.begin(self._bind) as tx:
-            return relay_session.shards_of(tx, self._settings)
+            count = relay_session.shards_of(tx, self._settings)
+        relay_metrics.know(count)
+        return count
 
     def _balance(self, session: Session) -> None:
         """Take free shards up to a fair share, and give up what is above it: between windows, never in one."""

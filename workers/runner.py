@@ -52,12 +52,12 @@ def start(name: str, settings: Settings, bind: Engine) -> Process:
         SchemaVersionError: the database has another schema version than this program.
     """
     log.configure(name, settings.log_level)
-    telemetry.start(settings.metrics_port)
+    telemetry.start(settings.probe_host, settings.metrics_port)
     process = Process(name)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.request_stop)
     if settings.worker_port:
-        readiness.serve(settings.worker_port, lambda: process.ready)
+        readiness.serve(settings.probe_host, settings.worker_port, lambda: process.ready)
     for attempt in attempts(OperationalError, count=SCHEMA_LOOKS):
         with attempt, bind.connect() as tx:
             db.check_schema(tx)

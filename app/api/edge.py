@@ -8,7 +8,7 @@ from psycopg_pool import PoolTimeout
 from sqlalchemy.exc import TimeoutError as EngineTimeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from paidonce.app.api import problems
+from paidonce.app.api import meter, problems
 from paidonce.app.api.trace import Trace, trace_of
 from paidonce.app.db import is_transient
 from paidonce.app.errors import CommitUnknownError, OutcomeUnknownError, Problem, UnavailableError
@@ -49,12 +49,14 @@ class Edge:
                 raise
             await problems.reply(_problem(error), trace.request_id)(scope, receive, emit_marked)
         finally:
+            seconds = perf_counter() - began
+            meter.answered(scope["method"], trace.route, status, seconds)
             _log.info(
                 "request",
                 method=scope["method"],
                 route=trace.route,
                 status=status,
-                ms=round((perf_counter() - began) * 1_000, 1),
+                ms=round(seconds * 1_000, 1),
                 tenant=trace.tenant,
                 payment_id=trace.payment_id,
             )

@@ -14,6 +14,7 @@ from datetime import timedelta
 import httpx
 import structlog
 from joserfc.jwk import RSAKey
+from prometheus_client import Counter, Gauge
 
 from paidonce.app.auth.jwks import FETCH_S, KeySetRefusedError, fetch, usable_keys
 from paidonce.app.auth.keyset_file import Kept, KeySetFile
@@ -34,6 +35,14 @@ TICK_S = 1.0
 #: Requests with unknown key ids that may wait at once; more of them are an attack, and are told to come again.
 WAITERS_MAX = 64
 
+AGE = Gauge(
+    "paidonce_key_set_age_seconds", "Since the issuer's key set in use was fetched; +Inf: there is none.", ["issuer"]
+)
+FETCHES = Counter(
+    "paidonce_key_set_fetches_total",
+    "Fetches of an issuer's key set by outcome: fetched, failed.",
+    ["issuer", "outcome"],
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -57,6 +66,7 @@ class KeySet:
 
     async def open(self) -> None:
         """Take the set from disk, or else fetch it; an issuer that is away is only logged."""
+        AGE.labels(self._issuer.issuer).set_function(self._age_s)
         self._restore()
         self._ticking = asyncio.create_task(self._tick(), name="auth.refresh_keys")
         self.refresh()
@@ -73,8 +83,10 @@ class KeySet:
 
     def usable(self) -> bool:
         """Tell whether there is a set that may be used."""
-        stale_s = self._settings.jwks_stale_h * 3_600
-        return self._clock.monotonic() - self._fetched_at < stale_s
+        return self._age_s() < self._settings.jwks_stale_h * 3_600
+
+    def _age_s(self) -> float:
+        return self._clock.monotonic() - self._fetched_at
 
     def refresh(self) -> None:
         """Begin to fetch the set when it is time; nobody waits for it."""
@@ -147,6 +159,7 @@ class KeySet:
         except (httpx.HTTPError, OSError, KeySetRefusedError) as error:
             self._put_off(error)
             return
+        FETCHES.labels(self._issuer.issuer, "fetched").inc()
         self._failures = 0
         self._adopt(fetched.keys, fetched_at=self._asked_at, max_age_s=fetched.max_age_s)
         if self._file is not None:
@@ -155,6 +168,7 @@ class KeySet:
     def _put_off(self, error: Exception) -> None:
         pause_s = full_jitter_s(self._failures, first_s=BACKOFF_FIRST_S, most_s=BACKOFF_MOST_S)
         self._failures += 1
+        FETCHES.labels(self._issuer.issuer, "failed").inc()
         self._due_at = self._clock.monotonic() + pause_s
         reason = f"{type(error).__name__}: {error}"
         _log.warning("key set not fetched", issuer=self._issuer.issuer, reason=reason, failures=self._failures)

@@ -4,11 +4,13 @@ A duplicate of a request that is still running waits on its row, for a short tim
 longer one a few (docs/design.md, "Idempotent HTTP").
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import psycopg
+from prometheus_client import Counter, Histogram
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -21,6 +23,7 @@ from paidonce.app.errors import (
     IdempotencyKeyExpiredError,
     IdempotencyKeyReusedError,
     OutcomeUnknownError,
+    Problem,
     RequestInProgressError,
     UnavailableError,
 )
@@ -35,6 +38,18 @@ LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :wait, true)")
 #: A row that was there and is gone has been swept; that cannot happen this often to one request.
 CLAIMS_MAX = 3
 
+KEYED = Counter(
+    "paidonce_idempotent_requests_total",
+    "Requests under a key by what the key said: first, replayed, reused (for another request: refused), expired "
+    "(refused), in_progress (the first one still runs: refused).",
+    ["outcome"],
+)
+KEY_AGE = Histogram(
+    "paidonce_idempotency_key_age_seconds",
+    "How long ago a key had been claimed when its request came again: how late clients retry.",
+    buckets=(1, 10, 60, 600, 3_600, 21_600, 86_400, 172_800, 259_200, 604_800),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -43,6 +58,19 @@ class Stored:
     response: Response
     replayed: bool
 
+
+#: What a key refuses, as `KEYED` counts it; what `work` refuses is not the key's doing.
+REFUSALS: Mapping[type[Problem], str] = MappingProxyType(
+    {
+        IdempotencyKeyReusedError: "reused",
+        IdempotencyKeyExpiredError: "expired",
+        RequestInProgressError: "in_progress",
+    }
+)
+
+# A rate counts from a series' first zero: without it the first refusal of all would be missed.
+for outcome in ("first", "replayed", *REFUSALS.values()):
+    KEYED.labels(outcome)
 
 #: Tries to claim and work, waiting on locks for that many milliseconds; None when the key is taken.
 Attempt = Callable[[int], Awaitable[Response | None]]
@@ -74,6 +102,15 @@ class Guard:
 
     async def run(self, claim: Claim, attempt: Attempt) -> Stored:
         """Run an attempt that claims by itself, and that a cancelled caller does not cancel; raises as `once` does."""
+        try:
+            stored = await self._run(claim, attempt)
+        except tuple(REFUSALS) as error:
+            KEYED.labels(REFUSALS[type(error)]).inc()
+            raise
+        KEYED.labels("replayed" if stored.replayed else "first").inc()
+        return stored
+
+    async def _run(self, claim: Claim, attempt: Attempt) -> Stored:
         try:
             for _ in range(CLAIMS_MAX):
                 response = await self._attempt_bounded(attempt)
@@ -120,6 +157,7 @@ class Guard:
             self._waiting -= 1
 
     def _replay(self, claim: Claim, found: Found) -> Response:
+        KEY_AGE.observe(found.age_s)
         # S3: the same key for another request is refused, whatever else is true of it.
         if found.request_hash != claim.request_hash:
             raise IdempotencyKeyReusedError(ietf=self._settings.idempotency_profile == "ietf")

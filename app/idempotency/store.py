@@ -45,6 +45,8 @@ class Found:
     """The row that a claim ran into; `response` is None in a tombstone."""
 
     request_hash: str
+    #: seconds since the key was claimed
+    age_s: float
     expired: bool
     response: Response | None
 
@@ -75,7 +77,8 @@ CLAIM = claim_sql("""(
 #: The write makes this statement's own commit wait for a synchronous standby: a replay must not
 #: show what a promotion would lose (docs/design.md, "Idempotent HTTP").
 FIND = """
-SELECT request_hash, expires_at <= now(), response_status, response_headers, response_body, resource_id,
+SELECT request_hash, extract(epoch FROM now() - created_at)::float8, expires_at <= now(),
+       response_status, response_headers, response_body, resource_id,
        pg_logical_emit_message(true, 'paidonce.replay', '')
   FROM idempotency
  WHERE tenant = %(tenant)s AND endpoint = %(endpoint)s AND idem_key = %(key)s
@@ -112,9 +115,9 @@ async def find(connection: AsyncConnection, claim: Claim) -> Found | None:
     found = await cursor.fetchone()
     if found is None:
         return None
-    request_hash, expired, status, headers, body, resource_id, _ = found
+    request_hash, age_s, expired, status, headers, body, resource_id, _ = found
     response = None if status is None else Response(status, bytes(body), headers, resource_id)
-    return Found(request_hash, expired, response)
+    return Found(request_hash, age_s, expired, response)
 
 
 def purge_expired(tx: Connection, *, most: int) -> int:

@@ -100,6 +100,12 @@ INSERT INTO effect_history (effect_id, event, state) SELECT id, 'redriven', stat
 RETURNING effect_id
 """
 
+#: All that are open, by the index that finds what is due: effects that ended cost nothing here.
+OPEN = text("""
+    SELECT kind, state, count(*) AS effects, extract(epoch FROM now() - min(created_at))::float8 AS oldest_s
+      FROM effects WHERE state IN ('pending', 'running', 'unknown')
+     GROUP BY kind, state
+""")
 COUNT_BY_STATE = text("SELECT state, count(*) AS effects FROM effects GROUP BY state")
 
 
@@ -152,6 +158,11 @@ def again(tx: Connection, *, kind: str, subject: str) -> bool:
 def count_by_state(tx: Connection) -> dict[str, int]:
     """Return how many effects there are in each state that any is in."""
     return {row.state: row.effects for row in tx.execute(COUNT_BY_STATE)}
+
+
+def open_by_kind(tx: Connection) -> dict[tuple[str, str], tuple[int, float]]:
+    """Return how many effects are open, and the age in seconds of the oldest, by (kind, state); only where any is."""
+    return {(row.kind, row.state): (row.effects, row.oldest_s) for row in tx.execute(OPEN)}
 
 
 def _detail(asked: str, answer: Answer | Finding | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from paidonce.app.auth import keyset
@@ -544,3 +545,25 @@ async def test_roles_that_are_not_there_are_none(two, stranger):
 def test_an_issuer_named_twice_is_refused():
     with pytest.raises(ValueError, match="names an issuer twice"):
         Settings(issuers=[{"issuer": ISS}, {"issuer": ISS, "audiences": ["other"]}])
+
+
+async def test_the_age_of_the_set_and_its_fetches_can_be_seen(keys, key_server, set_clock, issuer):
+    def seen(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, {"issuer": ISS, **labels}) or 0.0
+
+    def fetches() -> tuple[float, float]:
+        name = "paidonce_key_set_fetches_total"
+        return seen(name, outcome="fetched"), seen(name, outcome="failed")
+
+    fetched, failed = fetches()
+    key_server.send(b"", status="503 Service Unavailable")
+    await keys.open()
+    assert seen("paidonce_key_set_age_seconds") == float("inf"), "there is none yet"
+    assert fetches() == (fetched, failed + 1)
+    key_server.publish(issuer.jwk())
+    set_clock.seconds += 60
+    keys.refresh()
+    await until(lambda: seen("paidonce_key_set_age_seconds") == 0)
+    set_clock.seconds += 100
+    assert seen("paidonce_key_set_age_seconds") == 100
+    assert fetches() == (fetched + 1, failed + 1)

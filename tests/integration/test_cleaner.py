@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
 from paidonce.app import db
@@ -13,7 +14,7 @@ from paidonce.app.clock import new_id
 from paidonce.app.messaging import partitions
 from paidonce.app.settings import Settings
 from paidonce.workers import cleaner as cleaner_module
-from paidonce.workers import leases, windows
+from paidonce.workers import cleaner_days, leases, windows
 from paidonce.workers.cleaner import Cleaner
 from paidonce.workers.windows import Window
 
@@ -254,3 +255,23 @@ def test_only_one_cleaner_works(options: Settings, bind: Engine, session: leases
     first.close()
     assert second.run_once() == 1
     second.close()
+
+
+def test_until_when_rows_have_a_day_to_go_to_can_be_seen_of_the_cleaner_at_work_alone(
+    bind: Engine, session: leases.Session, clean: Any
+) -> None:
+    def until(table: str) -> float | None:
+        return REGISTRY.get_sample_value("paidonce_partitions_end_timestamp_seconds", {"table": table})
+
+    clean(days=20)
+    end = partitions.midnight(in_days(22)).timestamp()
+    assert (until("outbox"), until("inbox")) == (end, end), "today, one day ahead, and its end"
+    assert leases.acquire(session, cleaner_module.LEASE, "another", for_s=60)
+    clean(days=20)
+    assert (until("outbox"), until("inbox")) == (None, None), "another one is at work, and says it"
+
+
+def test_a_gap_in_the_days_ahead_is_their_end() -> None:
+    days = {in_days(0): False, in_days(1): False, in_days(3): False}
+    assert cleaner_days._end(days, TODAY) == partitions.midnight(in_days(2))
+    assert cleaner_days._end({in_days(0): True}, TODAY) == partitions.midnight(TODAY), "it is being detached"

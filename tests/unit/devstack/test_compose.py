@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def test_every_variable_is_a_setting_of_its_process() -> None:
     known |= {f"PAIDONCE_SIMULATOR_{field.upper()}" for field in Options.model_fields}
     used = {name for service in SERVICES.values() for name in service.get("environment", {})}
     assert {name for name in used if name.startswith("PAIDONCE_")} - known == set()
+
+
+def test_every_package_is_in_what_the_image_is_built_from() -> None:
+    folders = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"].values()
+    assert set(folders) <= set(re.findall(r"^!([\w.]+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
 
 
 def test_no_secret_stands_in_the_file() -> None:

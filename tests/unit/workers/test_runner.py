@@ -83,7 +83,7 @@ def test_another_schema_version_is_refused(signals: None, settings: Settings) ->
 
 def test_readyz_tells_what_the_process_knows() -> None:
     ready = [False]
-    server = readiness.serve(0, lambda: ready[0])
+    server = readiness.serve("127.0.0.1", 0, lambda: ready[0])
     port = server.server_address[1]
 
     def status(path: str) -> int:
@@ -92,6 +92,7 @@ def test_readyz_tells_what_the_process_knows() -> None:
         return connection.getresponse().status
 
     assert status("/readyz") == 503
+    assert status("/healthz") == 200
     ready[0] = True
     assert status("/readyz") == 200
     assert status("/else") == 404
