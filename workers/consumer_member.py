@@ -211,7 +211,8 @@ class Member:
             raise PartitionsGoneError
 
     def close(self) -> None:
-        """Give the partitions back, leave the group, give no more hints."""
+        """Give back what was begun and the partitions, leave the group, give no more hints."""
+        self.parked.close()
         self.source.close()
         self.hinter.close()
 
