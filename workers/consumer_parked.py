@@ -14,8 +14,8 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from paidonce.app import db
-from paidonce.app.messaging import dead_letters, parked, starts
-from paidonce.app.messaging.envelope import MalformedMessageError
+from paidonce.app.messaging import dead_letters, inbox, parked, starts
+from paidonce.app.messaging.envelope import MalformedMessageError, Message
 from paidonce.app.messaging.handlers import Subscriber
 from paidonce.app.messaging.outcomes import Done, Outcome, Poison, RetryLater
 from paidonce.app.messaging.parked import Parked
@@ -160,4 +160,18 @@ def _attempt(tx: Connection, subscriber: Subscriber, waiting: Parked) -> Outcome
     if refusal:
         return Poison(refusal)
     # It was redriven, and this program no longer works on its type.
-    return attempt(tx, subscriber, message) if message.type in subscriber.types else Done()
+    if message.type not in subscriber.types:
+        return Done()
+    if message.message_id == waiting.message_id:
+        return attempt(tx, subscriber, message)
+    return _attempt_under_its_id(tx, subscriber, message)
+
+
+def _attempt_under_its_id(tx: Connection, subscriber: Subscriber, message: Message) -> Outcome:
+    """Try what was kept under its place, and is a message now; it is absorbed if its id is known."""
+    if not inbox.claim(tx, subscriber.name, [message.message_id]):
+        return Done()
+    outcome = attempt(tx, subscriber, message)
+    if not isinstance(outcome, Done):
+        inbox.release(tx, subscriber.name, message.message_id)
+    return outcome

@@ -183,7 +183,8 @@ def test_list_and_show_tell_all_and_the_payload_is_shown_by_show_only(rig, comma
     assert "bad deploy" in listed.stdout
     as_json = command("list", "--limit", "1", "--json")
     [document] = json.loads(as_json.stdout)
-    assert (document["message_id"], document["partition"], document["offset"]) == ("binary", 0, 2)
+    assert (document["partition"], document["offset"]) == (0, 2)
+    assert document["message_id"].startswith(f"record:{rig.settings.topic}:0:2@")
     assert "secret" not in listed.stdout + as_json.stdout
     assert command("list", "--state", "done").stdout == ""
     assert "there are dead letters of" in command("list", "--consumer", "nobody").stderr
@@ -230,7 +231,7 @@ def test_a_redriven_message_that_this_program_does_not_know_is_dead_again(rig) -
     rig.run(member, until=lambda: rig.committed() == 2)
     assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name)] == [True, True]
     rig.run(member, until=lambda: [row.state for row in letters(rig)] == ["dead", "dead"])
-    assert [(row.message_id, row.redrives) for row in letters(rig)] == [("later", 1), ("future", 1)]
+    assert [row.redrives for row in letters(rig)] == [1, 1]
     assert rig.worked() == []
     rig.leave(member)
     newer = each(rig.name, {"payment.captured": rig.note}, dataschemas=frozenset({"v2"}))
