@@ -14,13 +14,14 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from paidonce.app import db
-from paidonce.app.messaging import dead_letters, inbox, parked, starts
+from paidonce.app.messaging import brakes, dead_letters, inbox, parked, starts
 from paidonce.app.messaging.envelope import MalformedMessageError, Message
 from paidonce.app.messaging.handlers import Subscriber
 from paidonce.app.messaging.outcomes import Done, Outcome, Poison, RetryLater
 from paidonce.app.messaging.parked import Parked
 from paidonce.app.steps import step
 from paidonce.workers.consumer_batch import attempt
+from paidonce.workers.consumer_brake import Brake
 from paidonce.workers.consumer_crashes import deadly
 from paidonce.workers.consumer_metrics import Tally
 from paidonce.workers.consumer_records import restore
@@ -45,6 +46,7 @@ class ParkedWork:
     subscriber: Subscriber
     session: UUID
     alone_starts: int
+    brake: Brake
     #: is told of each COMMIT
     committed: Callable[[Tally], None]
     look_at: float = 0.0
@@ -52,9 +54,9 @@ class ParkedWork:
     back: int | None = None
 
     def run_once(self) -> int:
-        """Try messages that are due for about PASS_S; return how many that was."""
+        """Try messages that are due for about PASS_S, as far as the brake lets; return how many that was."""
         began, worked = monotonic(), 0
-        while self.look_at <= monotonic() < began + PASS_S:
+        while self.look_at <= monotonic() < began + PASS_S and not self.brake.engaged:
             looked_at = monotonic()
             if not self.try_one():
                 self.look_at = monotonic() + pause_s(monotonic() - looked_at)
@@ -82,6 +84,7 @@ class ParkedWork:
     @step("consumer.work_off")
     def work_off(self, begun: list[int]) -> bool:
         """Try, or condemn, a message that is due; `begun` gets its position. False when there is none."""
+        brake = self.brake.copy()
         with db.begin(self.bind) as tx:
             waiting = parked.due(tx, self.subscriber.name)
             if waiting is None:
@@ -89,7 +92,8 @@ class ParkedWork:
             # The row is ours until this transaction ends, so of several members only one begins.
             started = self.start(waiting.position)
             begun.append(waiting.position)
-            outcome = work_off(tx, self.subscriber, waiting, fault=deadly(started, self.alone_starts))
+            outcome = work_off(tx, self.subscriber, waiting, brake, fault=deadly(started, self.alone_starts))
+        self.brake.adopt(brake)
         poison, again = isinstance(outcome, Poison), isinstance(outcome, RetryLater)
         self.committed(Tally(1, done=not (poison or again), parked=again, poison=poison))
         return True
@@ -122,19 +126,33 @@ def pause_s(took_s: float) -> float:
     return min(LOOK_MOST_S, max(LOOK_S, LOOK_SHARE * took_s))
 
 
-def work_off(tx: Connection, subscriber: Subscriber, waiting: Parked, *, fault: str) -> Outcome:
-    """Try the message in the caller's transaction, which has locked it, or condemn it for `fault`."""
+def work_off(tx: Connection, subscriber: Subscriber, waiting: Parked, brake: Brake, *, fault: str) -> Outcome:
+    """Try the message in the caller's transaction, which has locked it, or condemn it for `fault`.
+
+    The brake's row is written here.
+    """
     outcome = Poison(fault) if fault else _attempt(tx, subscriber, waiting)
     starts.end_parked(tx, consumer=subscriber.name, position=waiting.position)
     if isinstance(outcome, RetryLater):
         parked.put_off(tx, waiting.position, delay=outcome.delay, reason=outcome.reason)
         return outcome
     if isinstance(outcome, Done):
-        dead_letters.done(tx, consumer=subscriber.name, message_id=waiting.message_id)
+        was_dead = dead_letters.done(tx, consumer=subscriber.name, message_id=waiting.message_id)
     else:
+        was_dead = dead_letters.is_redriven(tx, consumer=subscriber.name, message_id=waiting.message_id)
         _bury(tx, subscriber, waiting, outcome.reason)
     parked.remove(tx, waiting.position)
+    if not was_dead:
+        _brake(tx, subscriber, outcome, brake)
     return outcome
+
+
+def _brake(tx: Connection, subscriber: Subscriber, outcome: Done | Poison, brake: Brake) -> None:
+    """Take a message into account that was never dead: of one that was, a stop of the consumer would save nothing."""
+    brake.note(poison=isinstance(outcome, Poison))
+    if brake.engaged:
+        said = outcome.reason if isinstance(outcome, Poison) else "nothing"
+        brakes.engage(tx, subscriber.name, f"{brake.reason}, the last for: {said}")
 
 
 def _bury(tx: Connection, subscriber: Subscriber, waiting: Parked, reason: str) -> None:

@@ -13,6 +13,7 @@ from paidonce.app.messaging import parked
 from paidonce.app.messaging.handlers import each
 from paidonce.app.messaging.outcomes import Done
 from paidonce.app.settings import Settings
+from paidonce.workers.consumer_brake import Brake
 from paidonce.workers.consumer_parked import ParkedWork
 
 NAME, TYPE = "test", "payment.captured"
@@ -38,7 +39,9 @@ class Bench:
         return Done()
 
     def session(self) -> ParkedWork:
-        return ParkedWork(self.bind, each(NAME, {TYPE: self.handler}), new_id(), ALONE_STARTS, lambda tally: None)
+        return ParkedWork(
+            self.bind, each(NAME, {TYPE: self.handler}), new_id(), ALONE_STARTS, Brake(100, 0.5), lambda tally: None
+        )
 
     def attempt(self, session: ParkedWork, then: Callable[..., object], error: type[BaseException]) -> None:
         self.then, session.look_at = then, 0.0
