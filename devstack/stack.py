@@ -95,6 +95,11 @@ class Stack:
         return self._settings
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The settings of the children that are not defaults or the environment's, as variables; secrets too."""
+        return environment(self._own)
+
+    @property
     def servers(self) -> Servers:
         """The servers, for who stops, kills and starts them again."""
         return self._servers
@@ -194,7 +199,7 @@ class Stack:
             detour=self._detour,
         )
         own |= self._of_servers(self._servers)
-        self._settings = Settings(**own)
+        self._own, self._settings = own, Settings(**own)
         # Before the schema, so that it answers when the API asks for its keys.
         vouching = issuer(
             self._ports, self.run.folder, self._servers.postgres.dsn, logins_per_minute=self._logins_per_minute
