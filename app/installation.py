@@ -17,6 +17,18 @@ def fixed(tx: Connection, name: str) -> str | None:
     return value
 
 
+def shards(tx: Connection) -> int:
+    """Return how many shards the outbox has: whoever only reads it goes by this, not by a setting of its own.
+
+    Raises:
+        ConfigurationError: none were fixed, so there is no outbox.
+    """
+    found = fixed(tx, "outbox_shards")
+    if found is None:
+        raise ConfigurationError("this database has no outbox: run `paidonce migrate`, or set PAIDONCE_DSN")
+    return int(found)
+
+
 def change(tx: Connection, name: str, value: str) -> None:
     """Fix `value` under `name` in another's place: for an operator who knows better than the first use."""
     tx.execute(

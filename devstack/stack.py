@@ -91,6 +91,11 @@ class Stack(Standing):
         return self._settings
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The settings of the children that are not defaults or the environment's, as variables; secrets too."""
+        return environment(self._own)
+
+    @property
     def addresses(self) -> Addresses:
         """Where everything is: directly, but for the API's replicas, which clients reach by the detour."""
         ports, servers = self._ports, self._servers
@@ -147,7 +152,7 @@ class Stack(Standing):
             detour=self._detour,
         )
         own |= self._of_servers(self._servers)
-        self._settings = Settings(**own)
+        self._own, self._settings = own, Settings(**own)
         # Before the schema, so that it answers when the API asks for its keys.
         vouching = issuer(
             self._ports, self.run.folder, self._servers.postgres.dsn, logins_per_minute=self._logins_per_minute

@@ -36,10 +36,15 @@ def running_issuer_folder() -> Path:
 
 def write_private(file: Path, content: object) -> None:
     """Write JSON that only we may read, whole or not at all."""
+    write_private_text(file, json.dumps(content, indent=2))
+
+
+def write_private_text(file: Path, text: str) -> None:
+    """Write text that only we may read, whole or not at all."""
     descriptor, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}-")
     try:
         with os.fdopen(descriptor, "w") as unfinished:
-            json.dump(content, unfinished, indent=2)
+            unfinished.write(text)
         Path(name).replace(file)
     except BaseException:
         Path(name).unlink(missing_ok=True)

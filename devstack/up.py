@@ -1,5 +1,6 @@
 """What does `paidonce up` do? The stack until Ctrl-C or SIGTERM, its addresses and a token on the screen."""
 
+import shlex
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ from paidonce.app.auth.policy import ADMIN
 from paidonce.devstack.errors import StackError
 from paidonce.devstack.servers import Report
 from paidonce.devstack.stack import Stack
-from paidonce.devstack.state import STATE, write_private
+from paidonce.devstack.state import STATE, write_private, write_private_text
 
+#: In the run's folder: what a shell needs so that commands reach this stack.
+ENVIRONMENT = "environment"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -28,6 +31,8 @@ def up(*, replicas: int, json_file: Path | None) -> None:
         files = [stack.run.folder / STATE, *([json_file] if json_file else [])]
         try:
             _write(stack, files)
+            lines = [f"{name}={shlex.quote(value)}\n" for name, value in stack.environment.items()]
+            write_private_text(stack.run.folder / ENVIRONMENT, "".join(lines))
             _show(console, stack)
             while True:
                 stack.wait_restart()
@@ -79,8 +84,9 @@ def _show(console: Console, stack: Stack) -> None:
     console.print(f"     docs  {addresses.api}/docs", soft_wrap=True)
     another = f"PAIDONCE_ISSUER={addresses.issuer} .venv/bin/paidonce token"
     console.print(f"\na token for tenant acme, for ten minutes (another: {another}):\n{token}\n", soft_wrap=True)
+    read = f"set -a; . {shlex.quote(str(stack.run.folder / ENVIRONMENT))}; set +a"
     console.print(
-        f"how it is going: PAIDONCE_DSN='{addresses.dsn}' PAIDONCE_KAFKA={addresses.kafka} .venv/bin/paidonce status\n",
+        f"how it is going, in a shell that begins with {read}\n.venv/bin/paidonce status; .venv/bin/paidonce doctor\n",
         soft_wrap=True,
         markup=False,
     )

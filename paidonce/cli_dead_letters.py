@@ -34,12 +34,13 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List them, without their payloads."""
+    from paidonce.app.settings import settings  # noqa: PLC0415
     from paidonce.workers import dead_letters as work  # noqa: PLC0415  a quick --help
 
     if state not in {"dead", "all", *work.NOT_DEAD}:
         raise typer.BadParameter("is one of dead, redriven, done, discarded, all", param_hint="--state")
     with _database() as bind:
-        found = work.listed(bind, consumer=consumer, state=None if state == "all" else state, limit=limit)
+        found = work.listed(bind, settings(), consumer=consumer, state=None if state == "all" else state, limit=limit)
         others = [] if found or consumer is None else work.consumers(bind)
     if as_json:
         _print_json([_document(letter) for letter in found])

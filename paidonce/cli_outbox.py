@@ -36,7 +36,7 @@ def repair(
     told = settings()
     log.configure("repair", "WARNING")
     with _engine() as bind:
-        server, findings = outbox_repair.explain(told, bind, told.outbox_shards)
+        server, findings = outbox_repair.explain(told, bind)
         wrong = [one for one in findings if one.contradictions]
         mended = outbox_repair_mend.mend(told, bind, [one.shard for one in wrong]) if wrong and yes else []
     if as_json:

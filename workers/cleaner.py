@@ -11,7 +11,7 @@ import psycopg
 from prometheus_client import Counter
 from sqlalchemy import Engine
 
-from paidonce.app import db
+from paidonce.app import db, installation
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.errors import LeaseLostError
 from paidonce.app.idempotency import store
@@ -99,9 +99,10 @@ class Cleaner:
 
     def _rows(self, session: Session) -> int:
         older_than = timedelta(days=self._settings.outbox_retention_d)
+        with self._bind.connect() as tx:
+            shards = installation.shards(tx)
         old_windows = sum(
-            windows.remove_old(session, shard, older_than=older_than, most=BATCH_ROWS)
-            for shard in range(self._settings.outbox_shards)
+            windows.remove_old(session, shard, older_than=older_than, most=BATCH_ROWS) for shard in range(shards)
         )
         swept = {
             "keys": self._purge_keys(),

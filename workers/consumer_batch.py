@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from paidonce.app import db
-from paidonce.app.messaging import brakes, dead_letters, inbox, parked
+from paidonce.app.messaging import brakes, dead_letters, inbox, outbox, parked
 from paidonce.app.messaging.envelope import Message
 from paidonce.app.messaging.handlers import Subscriber
 from paidonce.app.messaging.outcomes import Done, Outcome, Poison, RetryLater
@@ -67,7 +67,7 @@ def together(tx: Connection, subscriber: Subscriber, arrivals: Sequence[Arrival]
 def apart(tx: Connection, subscriber: Subscriber, arrivals: Sequence[Arrival], brake: Brake) -> Tally:
     """Do the arrivals in order, each behind a savepoint, as far as the brake lets; its row is written here."""
     tally = Tally()
-    for arrival in arrivals:
+    for arrival in [_named(tx, one) for one in arrivals]:
         tally.count += 1
         if not inbox.claim(tx, subscriber.name, [arrival.message_id]):
             tally.duplicate += 1
@@ -106,7 +106,7 @@ def attempt(tx: Connection, subscriber: Subscriber, message: Message) -> Outcome
 
 def bury(tx: Connection, subscriber: Subscriber, arrival: Arrival, reason: str) -> None:
     """Put the record into the dead letters, whole."""
-    _log.error("poison", **_named(subscriber, arrival), reason=reason)
+    _log.error("poison", **_words(subscriber, arrival), reason=reason)
     dead_letters.add(
         tx,
         consumer=subscriber.name,
@@ -130,10 +130,29 @@ def _one(tx: Connection, subscriber: Subscriber, arrival: Arrival) -> Outcome:
     else:
         outcome = attempt(tx, subscriber, message)
     if isinstance(outcome, Poison):
-        bury(tx, subscriber, arrival, outcome.reason)
+        bury(tx, subscriber, _disowned(tx, subscriber, arrival), outcome.reason)
     elif isinstance(outcome, RetryLater):
         _park(tx, subscriber, arrival, outcome, attempts=1)
     return outcome
+
+
+def _named(tx: Connection, arrival: Arrival) -> Arrival:
+    """Let what was refused have the id that it names, if it is the event that our outbox has under it.
+
+    Any other record would take the id from its event.
+    """
+    refused = arrival.refused
+    return arrival._replace(message_id=refused.message_id) if refused and outbox.has(tx, refused) else arrival
+
+
+def _disowned(tx: Connection, subscriber: Subscriber, arrival: Arrival) -> Arrival:
+    """Give the id back, from a message that is poison, where our outbox has another event under it."""
+    if arrival.message is None or outbox.has(tx, arrival.message) is not False:
+        return arrival
+    inbox.release(tx, subscriber.name, arrival.message_id)
+    other = arrival.by_place()
+    inbox.claim(tx, subscriber.name, [other.message_id])
+    return other
 
 
 def _wants(subscriber: Subscriber, arrival: Arrival) -> bool:
@@ -145,7 +164,7 @@ def _said(outcome: Outcome) -> str:
 
 
 def _park(tx: Connection, subscriber: Subscriber, arrival: Arrival, outcome: RetryLater, *, attempts: int) -> None:
-    _log.info("parked", **_named(subscriber, arrival), reason=outcome.reason, delay_s=outcome.delay.total_seconds())
+    _log.info("parked", **_words(subscriber, arrival), reason=outcome.reason, delay_s=outcome.delay.total_seconds())
     parked.park(
         tx,
         consumer=subscriber.name,
@@ -191,7 +210,7 @@ def _keep_only_done(outcome: Outcome) -> None:
         raise _UndoneError
 
 
-def _named(subscriber: Subscriber, arrival: Arrival) -> dict[str, str | None]:
+def _words(subscriber: Subscriber, arrival: Arrival) -> dict[str, str | None]:
     """Return what names a message in every line about it; its key is the payment's id."""
     trace = arrival.message.headers.get("traceparent", "") if arrival.message else ""
     return {

@@ -43,6 +43,10 @@ class Brake:
         """Return a brake of its own, for a transaction that may yet be rolled back."""
         return Brake(self.window, self.share, deque(self.poison))
 
+    def adopt(self, other: "Brake") -> None:
+        """Take over what a copy has seen: its transaction was committed."""
+        self.poison = other.poison
+
     def reset(self) -> None:
         """Forget what was seen before it was released."""
         self.poison.clear()

@@ -94,7 +94,7 @@ class Member:
         self.crashes = Crashes(
             self.bind, name, settings.topic, self.session, batch=settings.consumer_batch, alone_starts=starts_max
         )
-        self.parked = ParkedWork(self.bind, self.subscriber, self.session, starts_max, self.committed)
+        self.parked = ParkedWork(self.bind, self.subscriber, self.session, starts_max, self.brake, self.committed)
         group = group_of(settings, name)
         self.source = Source(settings, group=group, topic=settings.topic, give_back=self.crashes.give_back)
 
@@ -121,6 +121,9 @@ class Member:
             self.source.stay(POLL_S)
             raise BrakedError(self.subscriber.name, self.braked)
         worked = self.parked.run_once()
+        if self.brake.engaged:
+            self.stand_still()
+            return worked
         sleep(max(0.0, self.pace.gather_until - monotonic()))
         records = self.source.poll(0 if worked else POLL_S, most=self.pace.most)
         self.behind.clear()
@@ -189,7 +192,7 @@ class Member:
         with db.begin(self.bind) as tx:
             tally = apart(tx, self.subscriber, batch, brake)
             self.check_ours(tx, batch)
-        self.brake = brake
+        self.brake.adopt(brake)
         return tally
 
     def committed(self, tally: Tally) -> None:
@@ -211,7 +214,8 @@ class Member:
             raise PartitionsGoneError
 
     def close(self) -> None:
-        """Give the partitions back, leave the group, give no more hints."""
+        """Give back what was begun and the partitions, leave the group, give no more hints."""
+        self.parked.close()
         self.source.close()
         self.hinter.close()
 

@@ -56,10 +56,16 @@ class Arrival(NamedTuple):
     key: str | None
     message: Message | None
     fault: str = ""
+    #: what was refused, though it is a message: its id is its own only where the outbox has it so
+    refused: Message | None = None
 
     def condemned(self, fault: str) -> "Arrival":
         """Return the same arrival as one that nobody shall work on."""
-        return Arrival(self.record, self.message_id, self.key, None, fault)
+        return self._replace(message=None, fault=fault)
+
+    def by_place(self) -> "Arrival":
+        """Return the same arrival under its place on the topic: the id that it names is another's."""
+        return self._replace(message_id=_synthetic_id(self.record))
 
 
 def read(record: Record, subscriber: Subscriber) -> Arrival:
@@ -77,7 +83,7 @@ def read(record: Record, subscriber: Subscriber) -> Arrival:
         return _malformed(record, str(error))
     refusal = subscriber.refuses(message)
     if refusal:
-        return _malformed(record, refusal)
+        return _malformed(record, refusal, message)
     return Arrival(record, message.message_id, message.key, message)
 
 
@@ -102,19 +108,12 @@ def restore(kept: dict[str, Any], value: bytes) -> Message:
     return decode(_bytes(kept["key"]), value, headers, **place)
 
 
-def _malformed(record: Record, fault: str) -> Arrival:
-    return Arrival(record, _usable_id(record) or _synthetic_id(record), _text(record.key), None, fault)
-
-
-def _usable_id(record: Record) -> str | None:
-    named = {content for name, content in record.headers if name.lower() == "message-id"}
-    # Two that differ name two messages, and this record is neither of them.
-    text = _text(named.pop()) if len(named) == 1 else None
-    return text if text and len(text) <= 255 else None
+def _malformed(record: Record, fault: str, refused: Message | None = None) -> Arrival:
+    return Arrival(record, _synthetic_id(record), _text(record.key), None, fault, refused)
 
 
 def _synthetic_id(record: Record) -> str:
-    """Name a record without an id by its place; the timestamp tells it from one of a recreated topic."""
+    """Name a record that has no id of its own by its place; the timestamp tells it from one of a recreated topic."""
     return f"record:{record.topic}:{record.partition}:{record.offset}@{record.timestamp}"
 
 

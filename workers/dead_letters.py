@@ -11,11 +11,14 @@ from datetime import timedelta
 from sqlalchemy import Connection, Engine
 
 from paidonce.app import db
-from paidonce.app.messaging import brakes, dead_letters, effects, parked
+from paidonce.app.errors import PaidonceError
+from paidonce.app.messaging import brakes, dead_letters, effects, parked, starts
 from paidonce.app.messaging.dead_letters import DeadLetter
+from paidonce.app.payments import charging, provider_webhook
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 from paidonce.app.webhooks import effect_kind
+from paidonce.workers.consumer import SUBSCRIBERS
 
 #: Letters whose ids are read at once; each is redriven in a transaction of its own.
 PAGE = 500
@@ -31,6 +34,10 @@ class RefusedError(Exception):
     """The letter stays as it is; the message says why."""
 
 
+class UnknownConsumerError(PaidonceError):
+    """There is no consumer of that name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What became of one letter: what was `done`, or why it was `refused`."""
@@ -40,9 +47,17 @@ class Answer:
     refused: str = ""
 
 
-def listed(bind: Engine, *, consumer: str | None, state: str | None, limit: int) -> list[DeadLetter]:
-    """Return up to `limit` letters, the newest first."""
+def listed(
+    bind: Engine, settings: Settings, *, consumer: str | None, state: str | None, limit: int
+) -> list[DeadLetter]:
+    """Return up to `limit` letters, the newest first.
+
+    Raises:
+        UnknownConsumerError: there is no such consumer.
+    """
     with bind.connect() as tx:
+        if consumer is not None:
+            _check_known(tx, settings, consumer)
         return dead_letters.find(tx, consumer=consumer, state=state, limit=limit)
 
 
@@ -66,7 +81,13 @@ def standing(bind: Engine) -> list[str]:
 
 
 def redrive_all(bind: Engine, settings: Settings, consumer: str) -> Iterator[Answer]:
-    """Redrive every letter of `consumer` that is dead now, the oldest first."""
+    """Redrive every letter of `consumer` that is dead now, the oldest first.
+
+    Raises:
+        UnknownConsumerError: there is no such consumer.
+    """
+    with bind.connect() as tx:
+        _check_known(tx, settings, consumer)
     last = 0
     while ids := _dead_ids(bind, consumer, last):
         for letter_id in ids:
@@ -82,6 +103,14 @@ def redrive(bind: Engine, settings: Settings, letter_id: int) -> Answer:
 def discard(bind: Engine, letter_id: int) -> Answer:
     """Give the letter's message up; its row stays."""
     return _decide(bind, letter_id, _discard)
+
+
+def _check_known(tx: Connection, settings: Settings, consumer: str) -> None:
+    """Refuse a name that nobody has who may have letters: ours, who ever read the topic, whose letters there are."""
+    known = {*SUBSCRIBERS, *starts.holders_ever(tx, settings.topic), *(name for name, _, _ in dead_letters.counts(tx))}
+    known |= {charging.ALARMS, provider_webhook.CONSUMER, effect_kind.CONSUMER}
+    if consumer not in known:
+        raise UnknownConsumerError(f"there is no consumer {consumer!r}: it is one of {', '.join(sorted(known))}")
 
 
 @step("dead_letters.decide")

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from paidonce.app import db, installation
 from paidonce.app.auth.introspection_call import IntrospectionCall, IntrospectionFailedError
@@ -24,8 +24,9 @@ from paidonce.app.settings import Settings
 from paidonce.app.webhooks.signing import check_secret
 from paidonce.workers import retention
 from paidonce.workers.broker import BrokerAwayError
-from paidonce.workers.broker_admin import Topics
+from paidonce.workers.broker_admin import Topic, Topics
 from paidonce.workers.broker_topic import keeps
+from paidonce.workers.relay_topics import PARTITIONS
 
 #: Seconds for one question to one server.
 ANSWER_S = 5.0
@@ -131,9 +132,11 @@ def _partitions(tx: Connection) -> None:
 
 def kafka(settings: Settings) -> str:
     """The broker answers, and its topic fits."""
+    counts = _partition_counts(settings)
     try:
         with Topics(settings) as topics:
-            found = topics.find([settings.topic])
+            found = topics.find({settings.topic, *counts})
+        _same_partitions(counts, found)
         if settings.topic not in found:
             return f"answers; topic {settings.topic} will be made by the relay"
         kept = keeps(settings, settings.topic)
@@ -141,6 +144,33 @@ def kafka(settings: Settings) -> str:
         raise WrongError(f"does not answer ({error}): start it, or set PAIDONCE_KAFKA") from error
     retention.check(settings, kept)
     return f"topic {settings.topic} with {found[settings.topic].partitions} partitions"
+
+
+def _partition_counts(settings: Settings) -> dict[str, int]:
+    """Return how many partitions each topic had when it was first used; nothing where the database does not say."""
+    bind = db.engine(settings, size=1)
+    try:
+        with bind.connect() as tx:
+            names = installation.names(tx, PARTITIONS)
+            return {name: int(installation.fixed(tx, PARTITIONS + name) or 0) for name in names}
+    except (OperationalError, ProgrammingError):
+        return {}  # that check says why
+    finally:
+        bind.dispose()
+
+
+def _same_partitions(counts: Mapping[str, int], found: Mapping[str, Topic]) -> None:
+    for name, count in counts.items():
+        if name not in found:
+            raise WrongError(
+                f"topic {name} is gone, which was used before: start a relay, which makes it anew and publishes all "
+                "that the outbox has"
+            )
+        if found[name].partitions != count:
+            raise WrongError(
+                f"topic {name} has {found[name].partitions} partitions, and had {count} when it was first used, so "
+                'each relay stops at its next recovery: see docs/operations.md, "Partitions were added to a topic"'
+            )
 
 
 def valkey(settings: Settings) -> str:

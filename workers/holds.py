@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Engine
 
+from paidonce.app import installation
 from paidonce.app.clock import Clock
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import partitions, readers
@@ -99,22 +100,24 @@ class Holds:
 
     def _of_relay(self, session: Session, day: date) -> Hold | None:
         name = partitions.name_of("outbox", day)
+        with self._bind.connect() as tx:
+            shards = installation.shards(tx)
         if self._settings.cdc_slot:
-            return self._of_cdc(session, name)
-        behind = [n for n in range(self._settings.outbox_shards) if not windows.published_wholly(session, n, name)]
+            return self._of_cdc(session, name, shards)
+        behind = [n for n in range(shards) if not windows.published_wholly(session, n, name)]
         if not behind:
             return None
         found = [windows.after(session, n, windows.surely_published(session, n), most=WAITING_MOST) for n in behind]
         waiting, oldest_s = sum(count for count, _ in found), max(age_s for _, age_s in found)
-        shards = ", ".join(map(str, behind))
+        named = ", ".join(map(str, behind))
         return Hold(
             "relay",
-            f"of shard {shards} {waiting} events are not known to be published, the oldest "
+            f"of shard {named} {waiting} events are not known to be published, the oldest "
             f"{timedelta(seconds=round(oldest_s))} old: start a relay",
         )
 
-    def _of_cdc(self, session: Session, name: str) -> Hold | None:
-        slot, shards = self._settings.cdc_slot, self._settings.outbox_shards
+    def _of_cdc(self, session: Session, name: str, shards: int) -> Hold | None:
+        slot = self._settings.cdc_slot
         try:
             passed = cdc_slot.passed_wholly(session, slot, name, shards=shards)
         except ConfigurationError as error:

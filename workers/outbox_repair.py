@@ -115,13 +115,15 @@ class Finding:
         return said
 
 
-def explain(settings: Settings, bind: Engine, shards: int) -> tuple[Server, list[Finding]]:
+def explain(settings: Settings, bind: Engine) -> tuple[Server, list[Finding]]:
     """Return what contradicts what, for each shard; changes nothing.
 
     Raises:
         ConfigurationError: the server is a standby.
         BrokerAwayError, psycopg.Error: Kafka or PostgreSQL did not answer.
     """
+    with bind.connect() as tx:
+        shards = installation.shards(tx)
     marks = Marks(settings)
     try:
         # Kafka first: of a shard that is being published, the database is never behind what Kafka said before.
@@ -129,7 +131,7 @@ def explain(settings: Settings, bind: Engine, shards: int) -> tuple[Server, list
     finally:
         marks.close()
     with connect(settings) as session:
-        server = server_of(session, bind, shards)
+        server = server_of(session, bind)
         return server, [examine(session, shard, mark, server) for shard, mark in found.items()]
 
 
@@ -140,13 +142,13 @@ def connect(settings: Settings) -> Session:
     )
 
 
-def server_of(session: Session, bind: Engine, shards: int) -> Server:
+def server_of(session: Session, bind: Engine) -> Server:
     """Return the server; raises ConfigurationError when it is a standby."""
     found, is_standby = relay_session.identify(session)
     if is_standby:
         raise ConfigurationError("this server is a standby: name the primary in PAIDONCE_DSN")
     with bind.connect() as tx:
-        recorded = installation.fixed(tx, relay_session.SERVER)
+        recorded, shards = installation.fixed(tx, relay_session.SERVER), installation.shards(tx)
     recorded_windows = (windows.newest(session, shard) for shard in range(shards))
     return Server(recorded, found, any(relay_session.is_behind(session, one) for one in recorded_windows if one))
 

@@ -98,7 +98,7 @@ def _examine(settings: Settings, bind: Engine, session: Session, shards: Sequenc
         found = {shard: marks.read(shard) for shard in shards}
     finally:
         marks.close()
-    server = outbox_repair.server_of(session, bind, settings.outbox_shards)
+    server = outbox_repair.server_of(session, bind)
     return [outbox_repair.examine(session, shard, mark, server) for shard, mark in found.items()]
 
 
@@ -109,7 +109,7 @@ def _mend(settings: Settings, bind: Engine, session: Session, found: list[Findin
     work = aside.Call(_fit, settings, again, {lease.name: lease for lease in held})
     renew = partial(_renew, settings, session, held)
     work.result(limit_s=RELOADED_WITHIN_S, meanwhile=renew)
-    _record_server(bind, outbox_repair.server_of(session, bind, settings.outbox_shards).found)
+    _record_server(bind, outbox_repair.server_of(session, bind).found)
 
 
 def _renew(settings: Settings, session: Session, held: list[Lease]) -> None:

@@ -61,7 +61,7 @@ def replay(bind: Engine, wanted: Range, *, progress: Callable[[int], object], ba
     appended meanwhile is copied, and never a copy.
     """
     with bind.connect() as tx:
-        shards = int(installation.fixed(tx, "outbox_shards") or 0)
+        shards = installation.shards(tx)
         last = outbox.last_position(tx)
     total = 0
     for shard in range(shards):

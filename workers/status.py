@@ -102,7 +102,7 @@ def read(settings: Settings) -> Status:
 def _read(settings: Settings, bind: Engine) -> Status:
     with bind.connect() as tx:
         db.check_schema(tx)
-        count = int(installation.fixed(tx, "outbox_shards") or 0)
+        count = installation.shards(tx)
         waiting = parked.oldest(tx)
         standing = {one.consumer: one.reason for one in brakes.all_engaged(tx)}
         names = sorted({*SUBSCRIBERS, *starts.holders_ever(tx, settings.topic), *waiting, *standing})

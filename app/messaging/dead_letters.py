@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from paidonce.app.tables import dead_letters
@@ -61,17 +61,15 @@ def add(
     return found.rowcount == 1
 
 
-def done(tx: Connection, *, consumer: str, message_id: str) -> None:
-    """Settle the letter of a message that was redriven and worked on; nothing for any other message."""
-    tx.execute(
-        update(dead_letters)
-        .where(
-            dead_letters.c.consumer == consumer,
-            dead_letters.c.message_id == message_id,
-            dead_letters.c.state == "redriven",
-        )
-        .values(state="done", settled_at=func.now())
-    )
+def done(tx: Connection, *, consumer: str, message_id: str) -> bool:
+    """Settle the letter of a message that was redriven and worked on; False, and nothing, for any other message."""
+    settled = update(dead_letters).where(*_redriven(consumer, message_id)).values(state="done", settled_at=func.now())
+    return tx.execute(settled).rowcount == 1
+
+
+def is_redriven(tx: Connection, *, consumer: str, message_id: str) -> bool:
+    """Tell whether the message was dead, and waits to be worked on again."""
+    return tx.scalar(select(dead_letters.c.id).where(*_redriven(consumer, message_id))) is not None
 
 
 def redriven(tx: Connection, letter_id: int) -> None:
@@ -130,6 +128,11 @@ def counts(tx: Connection) -> list[tuple[str, State, int]]:
     of = (dead_letters.c.consumer, dead_letters.c.state)
     found = tx.execute(select(*of, func.count()).group_by(*of).order_by(*of))
     return [(consumer, state, letters) for consumer, state, letters in found]
+
+
+def _redriven(consumer: str, message_id: str) -> tuple[ColumnElement[bool], ...]:
+    of = (dead_letters.c.consumer == consumer, dead_letters.c.message_id == message_id)
+    return (*of, dead_letters.c.state == "redriven")
 
 
 def _select() -> Select[Any]:

@@ -17,6 +17,8 @@ SOURCE = "/paidonce"
 CONTENT_TYPE = "application/json"
 #: CloudEvents `specversion`: what this program writes and reads.
 SPECVERSION = "1.0"
+#: The header with the form of the payload, where a writer names one.
+DATASCHEMA = "ce_dataschema"
 #: The header with the event's time.
 TIME = "ce_time"
 #: The header that only a copy has, with the time of its replay; a copy brings its event's own time along.
@@ -28,7 +30,7 @@ ALIKE = (
     ("content-type", CONTENT_TYPE.encode()),
 )
 #: Headers that say what a message is. Each may come once: two of them may contradict each other.
-SINGLE = frozenset({"message-id", "ce_type", "ce_specversion", "ce_dataschema"})
+SINGLE = frozenset({"message-id", "ce_type", "ce_specversion", DATASCHEMA})
 #: Where Debezium's outbox event router puts the column `headers`, as JSON: it cannot take it apart (docs/cdc.md).
 FOLDED = "outbox-headers"
 

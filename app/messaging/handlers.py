@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from paidonce.app.messaging.envelope import Message
+from paidonce.app.messaging.envelope import DATASCHEMA, Message
 from paidonce.app.messaging.hint import OUTBOX
 from paidonce.app.messaging.outcomes import Done, Outcome
 
@@ -47,7 +47,7 @@ class Subscriber:
             return f"type {message.type!r} has no business on this topic, which is about {self.aggregatetype}"
         if self.known is not None and message.type not in self.known:
             return f"type {message.type!r} is unknown to this program: deploy one that knows it, then redrive"
-        schema = message.headers.get("ce_dataschema")
+        schema = message.headers.get(DATASCHEMA)
         if schema is not None and schema not in self.dataschemas:
             return f"dataschema {schema!r} is unknown to this program: deploy one that reads it, then redrive"
         return ""

@@ -78,6 +78,15 @@ def claim(tx: Connection, consumer: str, message_ids: Sequence[str]) -> set[str]
     return new
 
 
+def release(tx: Connection, consumer: str, message_id: str) -> None:
+    """Take back what the caller's own transaction has claimed: what it names was not worked on."""
+    if _CANONICAL_V7.fullmatch(message_id):
+        tx.execute(delete(inbox).where(inbox.c.consumer == consumer, inbox.c.message_id == message_id))
+    tx.execute(
+        delete(inbox_foreign).where(inbox_foreign.c.consumer == consumer, inbox_foreign.c.message_id == message_id)
+    )
+
+
 def keep_young(tx: Connection, partition: str, since: datetime) -> int:
     """Keep, as foreign, the ids in a detached partition that arrived at `since` or later; return how many."""
     return tx.exec_driver_sql(KEEP_YOUNG.format(partition=partition), {"since": since}).rowcount

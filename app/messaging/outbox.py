@@ -7,11 +7,12 @@ workers/windows.py.
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, and_, func, insert, select
 
 from paidonce.app.errors import ConfigurationError
-from paidonce.app.messaging.envelope import REPLAYED, TIME, Event
+from paidonce.app.messaging.envelope import DATASCHEMA, REPLAYED, TIME, Event, Message
 from paidonce.app.steps import step
 from paidonce.app.tables import outbox
 
@@ -71,6 +72,26 @@ def append(tx: Connection, event: Event, *, bytes_max: int) -> None:
             headers=dict(event.headers),
         )
     )
+
+
+def has(tx: Connection, message: Message) -> bool | None:
+    """Tell whether `message` is the event that is here under its id; None when none is, or no longer."""
+    schema = message.headers.get(DATASCHEMA)
+    try:
+        id_ = UUID(message.message_id)
+    except ValueError:
+        return None
+    if "\0" in message.key + message.type + (schema or ""):
+        return False
+    said = (
+        outbox.c.aggregateid == message.key,
+        outbox.c.type == message.type,
+        outbox.c.payload == message.value,
+        outbox.c.headers[DATASCHEMA].astext.is_not_distinct_from(schema),
+    )
+    # A replay's copies are alike.
+    found: bool | None = tx.scalar(select(func.bool_or(and_(*said))).where(outbox.c.id == id_))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

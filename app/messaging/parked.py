@@ -63,8 +63,8 @@ def park(
     )
 
 
-def due(tx: Connection, consumer: str) -> int | None:
-    """Return the position of the oldest message that is due and first of its key; None when there is none.
+def due(tx: Connection, consumer: str) -> Parked | None:
+    """Lock and return the oldest message that is due and first of its key; None when there is none.
 
     Those that another process is working on are left to it.
     """
@@ -72,8 +72,8 @@ def due(tx: Connection, consumer: str) -> int | None:
     before = select(earlier.c.position).where(
         earlier.c.consumer == parked.c.consumer, earlier.c.key == parked.c.key, earlier.c.position < parked.c.position
     )
-    position: int | None = tx.scalar(
-        select(parked.c.position)
+    row = tx.execute(
+        select(*(parked.c[name] for name in Parked._fields))
         .where(
             parked.c.consumer == consumer,
             parked.c.next_attempt_at <= func.now(),
@@ -81,17 +81,6 @@ def due(tx: Connection, consumer: str) -> int | None:
         )
         .order_by(parked.c.position)
         .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    return position
-
-
-def take(tx: Connection, position: int) -> Parked | None:
-    """Lock and return the message; None when another process works on it, or is done with it."""
-    columns = (parked.c[name] for name in Parked._fields)
-    row = tx.execute(
-        select(*columns)
-        .where(parked.c.position == position, parked.c.next_attempt_at <= func.now())
         .with_for_update(skip_locked=True)
     ).one_or_none()
     return Parked(*row) if row else None

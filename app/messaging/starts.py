@@ -109,7 +109,10 @@ def begin_alone(tx: Connection, *, consumer: str, topic: str, partition: int, of
 
 
 def begin_parked(tx: Connection, *, consumer: str, position: int, session: UUID) -> int:
-    """Count a start of the parked message at `position`; return by how many sessions it was started unfinished."""
+    """Count a start of the parked message at `position`; return how many have not come back, this one included.
+
+    One that this session has begun already is not counted twice.
+    """
     statement = insert(starts).values(
         consumer=consumer,
         topic=PARKED,
@@ -126,6 +129,18 @@ def begin_parked(tx: Connection, *, consumer: str, position: int, session: UUID)
         ).returning(starts.c.alone_starts)
     ).scalar_one()
     return started
+
+
+def came_back(tx: Connection, *, consumer: str, position: int, session: UUID) -> None:
+    """Take back this session's start of a parked message: it got no answer, but its process lives."""
+    tx.execute(
+        update(starts)
+        .where(starts.c.consumer == consumer, starts.c.topic == PARKED, starts.c.partition == position % INTEGER_MAX)
+        .values(
+            alone_starts=starts.c.alone_starts - 1,
+            holder=case((starts.c.holder != session, starts.c.holder), else_=None),
+        )
+    )
 
 
 def end_parked(tx: Connection, *, consumer: str, position: int) -> None:

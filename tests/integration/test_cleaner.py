@@ -92,11 +92,11 @@ def in_days(count: int) -> date:
     return TODAY + timedelta(days=count)
 
 
-def put_event(session: psycopg.Connection[Any], day: int = 0) -> None:
+def put_event(session: psycopg.Connection[Any], day: int = 0, key: str = "k") -> None:
     session.execute(
         "INSERT INTO outbox (id, aggregatetype, aggregateid, type, sequence, payload, created_at)"
-        " VALUES (gen_random_uuid(), 'payment', 'k', 't', 1, '', now() + %s * interval '1 day')",
-        (day,),
+        " VALUES (gen_random_uuid(), 'payment', %s, 't', 1, '', now() + %s * interval '1 day')",
+        (key, day),
     )
 
 
@@ -129,6 +129,29 @@ def test_a_day_with_unpublished_events_stays(bind: Engine, session: leases.Sessi
     assert record_all(session)
     clean(days=20)
     assert in_days(0) not in days(bind, "outbox")
+
+
+@pytest.mark.parametrize("shards", [1, 8])
+def test_how_many_shards_there_are_is_what_was_fixed_and_not_what_this_shell_says(
+    bind: Engine, session: leases.Session, clean: Any, shards: int
+) -> None:
+    """With one shard too few its events would go unpublished, and its windows stay for ever."""
+    for key in "abcdefgh":
+        put_event(session, key=key)
+    assert session.execute("SELECT count(DISTINCT shard) FROM outbox").fetchone() == (2,)
+    assert len(record_all(session)) == 2
+    session.execute("UPDATE relay_windows SET published = NULL WHERE shard = 1")
+    clean(days=20, outbox_shards=shards)
+    assert in_days(0) in days(bind, "outbox")
+    session.execute(
+        "INSERT INTO relay_windows (shard, number, epoch, s1, s2, lo, hi, identity, created_at)"
+        " SELECT 1, n, 1, '1:1:', '2:2:', 0, 9, gen_random_uuid(), now() - interval '3 days'"
+        " FROM generate_series(2, 4) n"
+    )
+    session.execute("UPDATE relay_windows SET published = now(), created_at = now() - interval '3 days'")
+    clean(outbox_shards=shards)
+    left = session.execute("SELECT number FROM relay_windows WHERE shard = 1 ORDER BY 1").fetchall()
+    assert left == [(3,), (4,)]
 
 
 def test_a_window_that_is_only_recorded_does_not_free_its_day(

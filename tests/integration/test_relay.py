@@ -19,7 +19,7 @@ from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import envelope, outbox
 from paidonce.app.messaging.hint import Hinter
 from paidonce.app.settings import Settings
-from paidonce.workers import broker, relay_shard, windows
+from paidonce.workers import broker, doctor_checks, relay_shard, windows
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_admin import Topics
 from paidonce.workers.broker_marks import Mark
@@ -362,15 +362,27 @@ def test_another_partition_count_is_refused(settings: Settings, bind: Engine, re
     append(bind, *KEYS)
     drain(relays())
     admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
-    admin.create_partitions({settings.topic: settings.topic_partitions + 1})
+    assert doctor_checks.kafka(settings).endswith(f"with {settings.topic_partitions} partitions")
+    more = settings.topic_partitions + 1
+    admin.create_partitions({settings.topic: more})
     with Topics(settings) as topics:
         for _ in range(PASSES_MOST):
-            if topics.ensure([settings.topic])[settings.topic].partitions > settings.topic_partitions:
+            if topics.ensure([settings.topic])[settings.topic].partitions == more:
                 break
     admin.close()
+    with pytest.raises(doctor_checks.WrongError, match=rf"has {more} partitions, and had {more - 1} .*operations\.md"):
+        doctor_checks.kafka(settings)
     expire(bind)
     with pytest.raises(ConfigurationError, match="partitions"):
         drain(relays())
+    # As docs/operations.md says, once every consumer has read all.
+    append(bind, *KEYS, first=1)
+    with bind.begin() as tx:
+        tx.exec_driver_sql(f"UPDATE installation SET value = '{more}' WHERE name = 'partitions:{settings.topic}'")
+    assert doctor_checks.kafka(settings) == f"topic {settings.topic} with {more} partitions"
+    expire(bind)
+    drain(relays())
+    assert len(records(settings)) == 2 * len(KEYS)
 
 
 def test_another_number_of_shards_is_refused(relays: Any) -> None:
@@ -395,6 +407,8 @@ def test_a_recreated_topic_gets_every_retained_window_again(settings: Settings, 
             break
     admin.close()
     sent.append(append(bind, *KEYS, first=30))
+    with pytest.raises(doctor_checks.WrongError, match=r"is gone, .*start a relay"):
+        doctor_checks.kafka(settings)
     drain(relays(relay_window_events=3))
     assert sorted(ids(records(settings))) == sorted(id_ for batch in sent for id_ in batch)
 

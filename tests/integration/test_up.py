@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import stat
@@ -175,6 +177,17 @@ def test_status_and_doctor_read_the_running_stack(up: Up) -> None:
     assert status["kafka_error"] is None
     well = up.cli("doctor", PAIDONCE_PROVIDER_SECRET=new_secret())
     assert well.returncode == 0, well.stdout
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_in_a_shell_that_begins_as_it_prints_the_commands_find_everything_well(up: Up, command: str) -> None:
+    printed = (up.file.parent / "said").read_text()
+    [line] = re.findall(r"set -a; \. (\S+); set \+a", printed)
+    assert stat.S_IMODE(Path(line).stat().st_mode) == 0o600
+    script = f"set -a; . {line}; set +a; exec {shlex.join(CLI)} {command}"
+    said = subprocess.run(["sh", "-c", script], env=up.env, capture_output=True, text=True, timeout=60, check=False)
+    assert (said.returncode, "wrong" in said.stdout) == (0, False), said.stdout + said.stderr
+    assert "secret" not in printed
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(up: Up) -> None:

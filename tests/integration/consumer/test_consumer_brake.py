@@ -1,10 +1,13 @@
 """The brake stops every member of a consumer, across restarts, until a person lets go."""
 
+from datetime import timedelta
+
 import pytest
 from typer.testing import CliRunner
 
+from paidonce.app.messaging.outcomes import RetryLater
 from paidonce.cli import app
-from paidonce.workers import brake, status
+from paidonce.workers import brake, dead_letters, status
 from paidonce.workers.brake import NotEngagedError
 from paidonce.workers.consumer_brake import BrakedError
 
@@ -87,6 +90,35 @@ def test_a_brake_that_engages_among_suspects_leaves_the_rest_of_the_poll_alone(r
     brake.release(rig.bind, rig.settings, rig.name)
     rig.run(rig.member(), until=lambda: rig.committed() == 120)
     assert rig.worked_keys() == [str(n) for n in range(10, 120)]
+
+
+def test_poison_among_what_waited_stops_the_consumer_too(rig) -> None:
+    """Put off one and all, then poison: most of them stay where they wait."""
+    later = rig.member(lambda *_: RetryLater(timedelta(), "not yet"))
+    rig.send([rig.event(str(n)) for n in range(30)])
+    rig.run(later, until=lambda: rig.committed() == 30)
+    rig.leave(later)
+    with pytest.raises(BrakedError, match="10 of the last 10"):
+        rig.pass_through(rig.member(poison, **WINDOW))
+    assert len(rig.dead()) == 10
+    assert rig.scalar("SELECT count(*) FROM parked") == 20
+    brake.release(rig.bind, rig.settings, rig.name)
+    rig.run(rig.member(**WINDOW), until=lambda: len(rig.worked()) == 20)
+
+
+def test_letters_that_are_redriven_in_vain_stop_nobody(rig) -> None:
+    """They were dead before, so a brake would save nothing, and stop what is sound."""
+    bad = rig.member(poison, brake_window=1_000)
+    rig.send([rig.event(str(n)) for n in range(15)])
+    rig.run(bad, until=lambda: len(rig.dead()) == 15)
+    rig.leave(bad)
+    again = rig.member(poison, **WINDOW)
+    assert len(list(dead_letters.redrive_all(rig.bind, rig.settings, rig.name))) == 15
+    rig.run(again, until=lambda: rig.scalar("SELECT count(*) FROM dead_letters WHERE state = 'dead'") == 15)
+    assert (again.braked, brake.engaged(rig.bind)) == (None, [])
+    rig.send([rig.event(str(n)) for n in range(10)])
+    with pytest.raises(BrakedError):
+        rig.pass_through(again)
 
 
 def test_releasing_what_does_not_stand_still_says_so(rig) -> None:

@@ -93,6 +93,21 @@ def test_scripts_get_json(rig: Any, ahead: list[str], paidonce: Any) -> None:
     assert document_of(paidonce("repair", "--json", "--yes"))["mended"] is True
 
 
+def test_every_shard_is_looked_at_whatever_this_shell_says(
+    rig: Any, paidonce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the wrong setting shard 1 would stand still, and the repair see nothing to mend."""
+    rig.append(*rig.keys)
+    rig.publish()
+    mark = rig.mark(1)
+    rig.set_mark(1, Mark(mark.number + 1, mark.identity, mark.topics))
+    monkeypatch.setenv("PAIDONCE_OUTBOX_SHARDS", "1")
+    result = paidonce("repair")
+    assert (result.exit_code, "set Kafka's mark of shard 1 from" in result.stdout) == (NOT_MENDED, True)
+    assert paidonce("repair", "--yes").exit_code == 0
+    assert paidonce("repair").exit_code == 0
+
+
 def test_with_yes_the_shard_goes_on_and_loses_nothing(rig: Any, ahead: list[str], paidonce: Any) -> None:
     new = rig.append(*rig.keys, first=10)
     result = paidonce("repair", "--yes")

@@ -80,7 +80,7 @@ def mend(rig: Any) -> list[Any]:
 
 
 def found(rig: Any) -> list[list[str]]:
-    return [one.contradictions for one in outbox_repair.explain(rig.settings, rig.bind, 2)[1]]
+    return [one.contradictions for one in outbox_repair.explain(rig.settings, rig.bind)[1]]
 
 
 def on_topic(rig: Any) -> Counter[str]:
@@ -185,7 +185,7 @@ def test_a_dump_reloaded_into_another_server(
     assert relay.is_transient(stopped.value), "the process complains, and goes on once it is mended"
     ahead = ["kafka-ahead"] if went_on else []
     assert found(reloaded) == [[*ahead, "other-server", "transaction-ids-behind"]] * 2
-    said = {one.shard: one.events_after for one in outbox_repair.explain(reloaded.settings, reloaded.bind, 2)[1]}
+    said = {one.shard: one.events_after for one in outbox_repair.explain(reloaded.settings, reloaded.bind)[1]}
     mend(reloaded)
     assert found(reloaded) == [[], []]
     assert reloaded.publish() == sum(said.values()), "as many as was said"

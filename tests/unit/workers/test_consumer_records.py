@@ -39,9 +39,14 @@ def test_anything_is_a_message_or_has_a_fault_and_an_id(record) -> None:
         assert restore(json.loads(kept), record.value) == arrival.message
 
 
-def test_a_record_with_an_id_keeps_it_whatever_else_is_wrong() -> None:
-    arrival = read(Given(b"k", None, [("message-id", b"id-1")]), PAYMENTS)
-    assert (arrival.message_id, envelope(arrival)["synthetic_id"]) == ("id-1", False)
+def test_a_record_that_is_no_message_names_an_id_but_does_not_take_it() -> None:
+    place = "record:payments:2:7@1234"
+    malformed = read(Given(b"k", None, [("message-id", b"id-1")]), PAYMENTS)
+    assert (malformed.message_id, malformed.refused) == (place, None)
+    assert envelope(malformed)["synthetic_id"]
+    refused = read(Given(b"k", b"{}", [("message-id", b"id-1"), ("ce_type", b"order.placed")]), PAYMENTS)
+    assert (refused.message_id, refused.refused and refused.refused.message_id) == (place, "id-1")
+    assert not envelope(refused._replace(message_id="id-1"))["synthetic_id"]
 
 
 def test_a_record_without_an_id_is_named_by_its_place_and_marked() -> None:
