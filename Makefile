@@ -46,8 +46,10 @@ test-failover: $(READY) ## three brokers, a standby that is promoted, servers th
 test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 	@$(BIN)/pytest -m cdc $(ARGS)
 
-chaos: $(READY) ## every safeguard is taken out and must be missed (10 minutes)
+chaos: $(READY) ## everything at once, every safeguard taken out, every step struck (half an hour)
+	@$(BIN)/paidonce chaos run everything $(ARGS)
 	@$(BIN)/paidonce chaos matrix $(ARGS)
+	@$(BIN)/paidonce chaos atlas $(ARGS)
 
 soak: $(READY) ## half an hour of everything at once, and nothing may grow
 	@$(BIN)/paidonce chaos run soak $(ARGS)
