@@ -29,7 +29,9 @@ def _of_version(tag: str, what: str, named: Mapping[str, str], *writes: str) -> 
     """Return the links to a resource that is read anew, or written only if it still is this version."""
     found = {f"Get{what}": _link(f"{tag}_get", "As it is then.", named)}
     for write in writes:
-        found[f"{write.capitalize()}{what}"] = _link(f"{tag}_{write}", "If it is still this version.", named | _ETAG)
+        found[f"{write.capitalize()}{what}"] = _link(
+            f"{tag}_{write}", "If it is still this version.", {**named, **_ETAG}
+        )
     return found
 
 
