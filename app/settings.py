@@ -18,6 +18,9 @@ from paidonce.app.settings_provider import ProviderSettings
 
 #: Requests per time, in the notation of the library that counts them; or nothing.
 RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
+#: Seconds of the longest lease that anybody may set. What lasts longer was given before the database's clock was set
+#: back, so it counts as run out: ten minutes is the longest that a dead owner's lease can stand still.
+LEASE_LONGEST_S = 600.0
 
 
 class Settings(ProviderSettings):
@@ -166,6 +169,7 @@ class Settings(ProviderSettings):
     )
     relay_lease_s: float = Field(
         10.0,
+        le=LEASE_LONGEST_S,
         description="Seconds until another relay takes over a dead one's shard; Kafka's time limits follow it.",
     )
     relay_name: str = Field(
@@ -229,7 +233,7 @@ class Settings(ProviderSettings):
 
     # --- the cleaner: see docs/design.md, "Retention"
     cleaner_interval_s: float = Field(60.0, description="Seconds between two rounds of the cleaner.")
-    cleaner_lease_s: float = Field(30.0, description="Seconds until another cleaner takes over.")
+    cleaner_lease_s: float = Field(30.0, le=LEASE_LONGEST_S, description="Seconds until another cleaner takes over.")
     partitions_ahead_d: int = Field(
         7, description="Days ahead for which partitions exist: a cleaner may be away a week."
     )
