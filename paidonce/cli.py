@@ -82,19 +82,31 @@ def relay() -> None:
 
 
 @app.command()
-def consumer(name: Annotated[str, typer.Argument(help="charges, ledger or notifications.")]) -> None:
+def consumer(
+    name: Annotated[str, typer.Argument(help="charges, ledger or notifications; or your own.")],
+    handlers: Annotated[
+        list[str] | None, typer.Option(help="A module with handlers of your own, shop.handlers; may repeat.")
+    ] = None,
+    push: Annotated[
+        list[str] | None, typer.Option(help="A handler that is a URL, order.placed=https://…; may repeat.")
+    ] = None,
+) -> None:
     """Run a consumer: Kafka to inbox to handler."""
     from paidonce.workers.consumer import main as run  # noqa: PLC0415
 
-    run(_settings(), name)
+    run(_settings(), name, modules=handlers or (), pushes=push or ())
 
 
 @app.command()
-def effects() -> None:
-    """Run an effects worker: charges, refunds and webhooks."""
+def effects(
+    executors: Annotated[
+        list[str] | None, typer.Option(help="A module with executors of your own, shop.receipts; may repeat.")
+    ] = None,
+) -> None:
+    """Run an effects worker: charges, refunds and webhooks; or with executors of your own, what those carry out."""
     from paidonce.workers.effects import main as run  # noqa: PLC0415
 
-    run(_settings())
+    run(_settings(), modules=executors or ())
 
 
 @app.command()
