@@ -44,11 +44,22 @@ def up(
             dir_okay=False,
         ),
     ] = None,
+    application: Annotated[
+        str | None, typer.Option("--app", help="An ASGI application of your own, shop.api:app, served beside it.")
+    ] = None,
+    handlers: Annotated[
+        list[str] | None,
+        typer.Option(help="A module with handlers of your own: each of their consumers runs; may repeat."),
+    ] = None,
+    executors: Annotated[
+        list[str] | None, typer.Option(help="A module with executors of your own: a worker runs them; may repeat.")
+    ] = None,
 ) -> None:
-    """Start the whole stack on this machine; Ctrl-C stops all of it."""
+    """Start the whole stack on this machine, and what is yours beside it; Ctrl-C stops all of it."""
     from paidonce.devstack.up import up as run  # noqa: PLC0415  a quick --help
+    from paidonce.devstack.yours import Yours  # noqa: PLC0415
 
-    run(replicas=replicas, json_file=json_file)
+    run(replicas=replicas, json_file=json_file, yours=Yours(application, handlers or (), executors or ()))
 
 
 @app.command()

@@ -28,6 +28,7 @@ from paidonce.app.messaging.answers import (
 )
 from paidonce.app.messaging.effect_kinds import Definite, Effect
 from paidonce.app.messaging.effects import CREATE
+from paidonce.app.settings import settings
 from paidonce.app.yours.payload import Payload, encode
 from paidonce.app.yours.transaction import AsyncTransaction, Parameters, Transaction, execute, execute_async
 
@@ -90,7 +91,7 @@ class Executor:
 
     name: str
     function: Call
-    call_s: float
+    limit_s: float | None
     repeats_for: timedelta | None
     honours_keys_for: timedelta
     settles_within: timedelta | None
@@ -101,6 +102,11 @@ class Executor:
     def __call__(self, effect: Effect) -> Awaitable[Answer]:
         """Call your function."""
         return self.function(effect)
+
+    @property
+    def call_s(self) -> float:
+        """How long a call or a look-up may take."""
+        return settings().effect_call_s if self.limit_s is None else self.limit_s
 
     @property
     def consumer(self) -> str:
@@ -142,7 +148,7 @@ def executor(
     look_up: LookUp | None = None,
     settles_within: timedelta | None = None,
     settled: Settled | None = None,
-    call_s: float = 10.0,
+    call_s: float | None = None,
     circuit: str | None = None,
 ) -> Callable[[Call], Executor]:
     """Make a coroutine function the one that carries out effects of `kind`.
@@ -155,7 +161,8 @@ def executor(
       will be. None of the three: after a call without an answer the effect stays `unknown`, for a person to decide.
 
     `settled(tx, effect, answer)` runs in the transaction that ends the effect. A call is cut off after `call_s`
-    seconds, which must be less than PAIDONCE_EFFECT_LEASE_S. Kinds that name the same `circuit` share a breaker.
+    seconds (by default PAIDONCE_EFFECT_CALL_S), less than PAIDONCE_EFFECT_LEASE_S. Kinds that name the same `circuit`
+    share a breaker.
 
     Raises:
         ConfigurationError: no name for a kind, or one of Paidonce's own.
@@ -166,7 +173,7 @@ def executor(
         return Executor(
             name=kind,
             function=function,
-            call_s=call_s,
+            limit_s=call_s,
             repeats_for=repeats_for,
             honours_keys_for=honours_keys_for,
             settles_within=settles_within,
