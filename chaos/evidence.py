@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from paidonce.chaos import witnesses
+from paidonce.chaos import growth, witnesses
 from paidonce.chaos.facts import (
     Drained,
     EffectLine,
@@ -23,6 +23,7 @@ from paidonce.chaos.facts import (
     RefundRow,
     Result,
     TopicRecord,
+    Wait,
     WindowRow,
 )
 from paidonce.chaos.fault_log import faults
@@ -37,6 +38,7 @@ ROWS: dict[str, type] = {
     "effect_history": EffectLine,
     "windows": WindowRow,
     "events": EventRow,
+    "waits": Wait,
 }
 TEXTS = ("parked", "dead_letters", "unhandled")
 #: Sets of words that were told to the run, not found in it.
@@ -77,7 +79,7 @@ def load(folder: Path) -> Result:
 def _read(folder: Path) -> Result:
     asked = orjson.loads((folder / "run.json").read_bytes())
     tables = orjson.loads((folder / "tables.json").read_bytes())
-    said: dict[str, Any] = {name: [row(**fields) for fields in tables[name]] for name, row in ROWS.items()}
+    said: dict[str, Any] = {name: [row(**fields) for fields in tables.get(name, ())] for name, row in ROWS.items()}
     said |= {name: tables[name] for name in TEXTS}
     # A folder that an older version left has none.
     said["named"] = {int(number): name for number, name in tables.get("named", {}).items()}
@@ -90,6 +92,8 @@ def _read(folder: Path) -> Result:
         topic=[TopicRecord(**record) for record in orjson.loads((folder / "topic.json").read_bytes())],
         deliveries=witnesses.mailbox(folder / "deliveries.jsonl"),
         faults=faults(folder / "faults.jsonl"),
+        sizes=growth.sizes(folder),
+        drain_within_s=asked["drain_within_s"],
     )
     return Result(**asked | {"drained": Drained(**asked["drained"])}, facts=facts)
 

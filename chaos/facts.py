@@ -126,6 +126,31 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Something that was begun and done; both in seconds since 1970, by the database's clock."""
+
+    #: payment, refund, call or event
+    what: str
+    subject: str
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What a process held when it was looked at."""
+
+    name: str
+    pid: int
+    #: seconds since 1970
+    at: float
+    #: bytes in the machine's memory
+    memory: int
+    #: open file descriptors
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicRecord:
     """A record that a `read_committed` reader got from the topic, in the order of its partition."""
 
@@ -192,6 +217,10 @@ class Facts:
     effect_history: Sequence[EffectLine] = ()
     windows: Sequence[WindowRow] = ()
     events: Sequence[EventRow] = ()
+    #: of what was done in the end
+    waits: Sequence[Wait] = ()
+    #: of processes that no fault stops, by time; only of runs that look (Plan.spares)
+    sizes: Sequence[Size] = ()
     topic: Sequence[TopicRecord] = ()
     deliveries: Sequence[Delivery] = ()
     #: tenants that had an address for webhooks before their first payment
@@ -204,6 +233,8 @@ class Facts:
     dead_letters: Sequence[str] = ()
     #: events that one of our consumers never worked on, as `consumer event type`
     unhandled: Sequence[str] = ()
+    #: seconds without a fault within which whatever is begun must be done
+    drain_within_s: float = 30.0
     #: kinds of effects of which some must stay unknown for a person, because the provider's dialect leaves no other way
     expected_unknown: frozenset[str] = frozenset()
     #: behaviour of the provider that has to be met, or the run does not show what it is about

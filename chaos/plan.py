@@ -36,6 +36,8 @@ class Load(_Part):
     seconds: float = Field(12.0, gt=0)
     #: what the provider does with a payment -> its weight; empty: the mixture of chaos/intents.py
     methods: Mapping[str, int] = {}
+    #: seconds after which the faults come again, about; None: once
+    every_s: float | None = Field(None, gt=0)
     #: seconds after the load within which everything must be final
     drain_s: float = Field(30.0, gt=0)
     #: seconds without a call to the provider after which a pipeline of somebody else's is through: above its longest
@@ -48,6 +50,11 @@ class Load(_Part):
     def lasts_s(self) -> float:
         """Seconds over which the payments are spread."""
         return max(self.seconds, self.payments / self.pace)
+
+    @property
+    def rounds(self) -> int:
+        """How often the faults come."""
+        return max(1, round(self.lasts_s / self.every_s)) if self.every_s else 1
 
 
 class Ground(_Part):
@@ -121,6 +128,8 @@ class Plan(_Part):
     strikes: Mapping[str, tuple[str, ...]] = {}
     #: process -> seconds that its clock is ahead
     skew_s: Mapping[str, float] = {}
+    #: processes that no fault stops: they live through the run, and what they hold must not grow
+    spares: tuple[str, ...] = ()
     #: safeguards that are missing in all our processes (chaos/sabotage/)
     sabotage: tuple[Safeguard, ...] = ()
     #: which safeguards it finds missing (`paidonce chaos matrix`)
@@ -143,7 +152,7 @@ def load(name: str) -> Plan:
     """
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     try:
-        return Plan(name=path.stem, **tomllib.loads(path.read_text()))
+        return Plan(name=path.stem, **_said(path))
     except OSError:
         raise PlanError(f"there is no plan {name!r}: name a TOML file, or one of {', '.join(names())}") from None
     except tomllib.TOMLDecodeError as error:
@@ -151,6 +160,19 @@ def load(name: str) -> Plan:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'plan'}: {one['msg']}" for one in error.errors())
         raise PlanError(f"{path}: {wrong}") from None
+
+
+def _said(path: Path) -> dict[str, Any]:
+    """Return what a file says over what the plan of the house says that it is `like`."""
+    said = tomllib.loads(path.read_text())
+    like = said.pop("like", None)
+    if like is None:
+        return said
+    if like not in names():
+        raise PlanError(f"{path} is like {like!r}, which is none of {', '.join(names())}")
+    base = _said(FOLDER / f"{like}.toml")
+    tables = {part: {**base.get(part, {}), **said[part]} for part in ("load", "ground", "expects") if part in said}
+    return base | said | tables
 
 
 def names() -> list[str]:

@@ -19,6 +19,7 @@ from paidonce.app.auth.policy import ADMIN
 from paidonce.chaos import merchant, moments, tables, witnesses, workload
 from paidonce.chaos.drain import drain
 from paidonce.chaos.facts import Facts, Fault, Result
+from paidonce.chaos.growth import watched
 from paidonce.chaos.history import operations
 from paidonce.chaos.intents import METHODS, TENANTS
 from paidonce.chaos.plan import Plan
@@ -34,8 +35,9 @@ PROVIDER: Mapping[str, Any] = {
     "simulator_webhook_delay_s": 0.5,
 }
 #: Seconds after the last payment was due within which the clients must be through, and then the stack must have got
-#: over the last fault: only a slow machine needs them.
+#: over the last fault: only a slow machine needs them, and for each second of a long load half a second more.
 CLIENTS_WITHIN_S = 120.0
+CLIENTS_SLOWER = 1.5
 
 
 class Watcher(Protocol):
@@ -95,9 +97,10 @@ def execute(
             tokens={tenant: stack.token(tenant=tenant, roles=[ADMIN]) for tenant in TENANTS},
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
         )
-        load_s, through, fired = under_load(
-            "workload", folder, config, watcher, lambda began, told: make_faults(stack, began, told)
-        )
+        with watched(stack, plan.spares, folder):
+            load_s, through, fired = under_load(
+                "workload", folder, config, watcher, lambda began, told: make_faults(stack, began, told)
+            )
         drained = drain(stack.addresses.dsn, watcher.draining, within_s=load.drain_s, left_unknown=plan.expects.unknown)
         facts = ask(stack, folder, fired)
     return Result(
@@ -110,6 +113,7 @@ def execute(
         drained=drained,
         facts=replace(
             facts,
+            drain_within_s=load.drain_s,
             expected_unknown=frozenset(plan.expects.unknown),
             expected_answers=frozenset(plan.expects.answers),
         ),
@@ -152,14 +156,15 @@ def under_load(
                 fired.set_exception(error)
 
         Thread(target=strike_meanwhile, daemon=True).start()
-        watchdog = Thread(target=_bound, args=[process, config.load_s + CLIENTS_WITHIN_S], daemon=True)
+        within_s = config.load_s * CLIENTS_SLOWER + CLIENTS_WITHIN_S
+        watchdog = Thread(target=_bound, args=[process, within_s], daemon=True)
         watchdog.start()
         for _line in process.stdout:
             through += 1
             watcher.paid()
         if process.wait() > 0:
             raise WorkloadError(_last_words(folder, name))
-    return monotonic() - began, through, fired.result(timeout=config.load_s + CLIENTS_WITHIN_S)
+    return monotonic() - began, through, fired.result(timeout=within_s)
 
 
 def _bound(process: "subprocess.Popen[bytes]", seconds: float) -> None:

@@ -1,7 +1,7 @@
 """Which fault strikes whom, when, and for how long? Drawn from the seed out of the plan, before anything runs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -23,21 +23,35 @@ class Planned:
 
 
 def schedule(plan: Plan, seed: int, load_s: float) -> list[Planned]:
-    """Return the faults of a run in time order.
+    """Return the faults of a run in time order: those of the plan, in each round of the load.
 
     Those without a time of their own are spread: one in each equal part of the span, at a random moment of it.
     """
-    draw = Random(f"{seed} faults")
-    wanted = [(faults, target) for faults in plan.faults for _ in range(faults.times) for target in faults.targets]
+    draw, rounds = Random(f"{seed} faults"), plan.load.rounds
+    wanted = [
+        (faults, target)
+        for faults in plan.faults
+        for _ in range(faults.times)
+        for target in faults.targets
+        if target not in plan.spares
+    ]
+    planned = [
+        replace(one, number=one.number + number * len(wanted), at_s=one.at_s + number * load_s / rounds)
+        for number in range(rounds)
+        for one in _round(wanted, draw, load_s / rounds)
+    ]
+    return sorted(planned, key=lambda one: one.at_s)
+
+
+def _round(wanted: Sequence[tuple[Faults, str]], draw: Random, load_s: float) -> list[Planned]:
     spread = [number for number, (faults, _) in enumerate(wanted) if faults.at == SPAN]
     draw.shuffle(spread)
     part = (SPAN[1] - SPAN[0]) / max(1, len(spread))
     moments = {number: SPAN[0] + part * (place + draw.random()) for place, number in enumerate(spread)}
-    planned = [
+    return [
         _planned(number, faults, target, draw, moment=moments.get(number), load_s=load_s)
         for number, (faults, target) in enumerate(wanted)
     ]
-    return sorted(planned, key=lambda one: one.at_s)
 
 
 def _planned(number: int, faults: Faults, target: str, draw: Random, *, moment: float | None, load_s: float) -> Planned:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.rows import class_row
 
-from paidonce.chaos.facts import EffectLine, EffectRow, EventRow, LedgerLine, PaymentRow, RefundRow, WindowRow
+from paidonce.chaos.facts import EffectLine, EffectRow, EventRow, LedgerLine, PaymentRow, RefundRow, Wait, WindowRow
 
 Row = TypeVar("Row")
 
@@ -39,6 +39,24 @@ SELECT shard, number, epoch, s1::text, s2::text, lo, hi FROM relay_windows ORDER
 EVENTS = """
 SELECT id::text, convert_from(payload, 'UTF8')::jsonb ->> 'tenant' AS tenant, aggregateid AS key, type, sequence
   FROM outbox ORDER BY position
+"""
+#: An event's row has the time of the change that it tells of; one that is published again is older than its new row.
+WAITS = """
+SELECT 'payment' AS what, asked.aggregateid AS subject, extract(epoch FROM min(asked.created_at))::float8 AS began,
+       extract(epoch FROM min(ended.created_at))::float8 AS ended
+  FROM outbox AS asked JOIN outbox AS ended USING (aggregateid)
+ WHERE asked.type = 'payment.accepted' AND ended.type IN ('payment.captured', 'payment.declined', 'payment.canceled')
+ GROUP BY asked.aggregateid
+UNION ALL
+SELECT 'refund', id::text, extract(epoch FROM created_at)::float8, extract(epoch FROM updated_at)::float8
+  FROM refunds WHERE status IN ('succeeded', 'failed')
+UNION ALL
+SELECT kind || ' call', subject, extract(epoch FROM min(at))::float8, extract(epoch FROM max(at))::float8
+  FROM effect_history JOIN effects ON effects.id = effect_id
+ WHERE effects.state IN ('done', 'refused') GROUP BY kind, subject
+UNION ALL
+SELECT 'event', id::text, extract(epoch FROM min(created_at))::float8, extract(epoch FROM max(arrived_at))::float8
+  FROM outbox JOIN inbox ON message_id = id GROUP BY id
 """
 PARKED = "SELECT consumer || ' ' || message_id || ' ' || reason FROM parked ORDER BY position"
 #: What a person has discarded is decided, and not left open: the operator of an atlas does so.
@@ -115,6 +133,7 @@ def _tables(connection: psycopg.Connection[Any]) -> dict[str, Any]:
         "effect_history": _rows(connection, EffectLine, EFFECT_HISTORY),
         "windows": _rows(connection, WindowRow, WINDOWS),
         "events": _rows(connection, EventRow, EVENTS),
+        "waits": _rows(connection, Wait, WAITS),
         "parked": [line for (line,) in connection.execute(PARKED)],
         "dead_letters": [line for (line,) in connection.execute(DEAD_LETTERS)],
         "unhandled": [line for (line,) in connection.execute(UNHANDLED)],

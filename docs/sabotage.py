@@ -4,15 +4,20 @@
 """
 
 import ast
+import difflib
+import inspect
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import orjson
 
 from paidonce.chaos.matrix import finders
-from paidonce.chaos.sabotage import SAFEGUARDS
+from paidonce.chaos.sabotage import SAFEGUARDS, take_out
+from paidonce.chaos.sabotage.patching import Change, made
 
 ROOT = Path(__file__).parent.parent
 MEASURED = Path(__file__).with_suffix(".json")
@@ -22,7 +27,8 @@ HEAD = """# What if a safeguard were not there?
 Each safeguard of [design.md](design.md#safeguards) has a patch that takes it out of our processes at their start,
 a plan under which its bug must show, a checker that must report it, and a pattern for what that must say
 (`chaos/sabotage/`, `chaos/plans/`; written by `make docs`). No patch is cruder than what a tired engineer would have
-written. The provider, the issuer, the clients and the checkers are never patched.
+written. The provider, the issuer, the clients and the checkers are never patched. Each is shown below as a diff
+against the product.
 
 ```bash
 paidonce chaos matrix                   # all sixteen, and each plan with everything in place, which must be valid
@@ -100,20 +106,56 @@ def _section(safeguard: str) -> str:
 
 The plan `{plan.name}` ({plan.says}) must find it: `{finds.checker}` says `{finds.bug}`.
 
-```python
-{_body(source)}
-```
+```diff
+{"".join(_diffs(safeguard, source))}```
 """
 
 
-def _body(source: str) -> str:
-    """Return the patch without its docstring and imports."""
-    first = next(node for node in ast.parse(source).body[1:] if not isinstance(node, ast.Import | ast.ImportFrom))
-    lines = source.splitlines()
-    start = first.lineno - 1
-    while lines[start - 1].startswith("#"):
-        start -= 1
-    return "\n".join(lines[start:]).strip()
+def _diffs(safeguard: str, source: str) -> Iterator[str]:
+    """Yield what the patch brings along, and then each of its changes to the product, as unified diffs."""
+    changes = _changes(safeguard)
+    brought = "".join(_brought(source, {change.after.__name__ for change in changes if callable(change.after)}))
+    yield from _diff(f"the patch's own, chaos/sabotage/s{int(safeguard[1:]):02}.py", "", brought)
+    for change in changes:
+        yield from _diff(f"{_place(change.owner)}.{change.name}", _told(change.before), _told(change.after))
+
+
+def _place(owner: Any) -> str:
+    """Return the dotted name of a module or class."""
+    return f"{owner.__module__}.{owner.__name__}" if inspect.isclass(owner) else str(owner.__name__)
+
+
+def _changes(safeguard: str) -> list[Change]:
+    """Take the safeguard out and put it back; return what was changed, each name once."""
+    made.clear()
+    take_out(safeguard)
+    first: dict[tuple[Any, str], Change] = {}
+    for change in made:
+        known = first.setdefault((change.owner, change.name), change)
+        first[change.owner, change.name] = known._replace(after=change.after)
+    for change in first.values():
+        setattr(change.owner, change.name, change.before)
+    return list(first.values())
+
+
+def _diff(where: str, before: str, after: str) -> Iterator[str]:
+    lines = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), where, where, n=4)
+    yield from list(lines)[1:]  # one name is enough
+
+
+def _told(what: Any) -> str:
+    """Return a statement, or a function's source."""
+    text = what if isinstance(what, str) else inspect.getsource(what)
+    return dedent(text).strip("\n") + "\n"
+
+
+def _brought(source: str, swapped_in: set[str]) -> Iterator[str]:
+    """Yield what the patch defines beside what it puts in the product's place."""
+    for node in ast.parse(source).body[1:]:
+        is_import = isinstance(node, ast.Import | ast.ImportFrom)
+        if is_import or getattr(node, "name", "") in {"take_out", *swapped_in}:
+            continue
+        yield f"{ast.get_source_segment(source, node)}\n"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from paidonce.chaos.checkers import answers, events, histories, money, outside
+from paidonce.chaos.checkers import answers, events, histories, money, outside, waiting
 from paidonce.chaos.checkers.verdict import Checker
 from paidonce.chaos.facts import Result
 
@@ -34,6 +34,7 @@ CHECKERS = (
     Checker("handled", "Every event was worked on by each consumer", events.handled, "events"),
     Checker("results-fenced", "Only who held a call wrote its result", histories.results_fenced, "answers"),
     Checker("delivered", "The merchants were told of every event", events.delivered, "events"),
+    Checker("prompt", "Nothing stayed open for long without a fault", waiting.prompt, "waits"),
     Checker("nothing-unknown", "Nothing is left open, put aside or given up", events.nothing_unknown, "outside calls"),
 )
 
@@ -54,9 +55,14 @@ OUTSIDE = (
 )
 
 
+#: Of runs that look at what lives through them.
+FLAT = Checker("flat", "What no fault stopped holds no more memory and files", waiting.flat, "processes")
+
+
 def applicable(result: Result) -> Sequence[Checker]:
     """Return the checkers that have something to look at in such a run."""
-    return OUTSIDE if result.pipeline else CHECKERS
+    ours = (*CHECKERS, FLAT) if result.facts.sizes else CHECKERS
+    return OUTSIDE if result.pipeline else ours
 
 
 def not_looked_at(result: Result) -> Sequence[Checker]:

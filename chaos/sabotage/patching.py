@@ -1,6 +1,19 @@
 """How is a running product patched so that a patch which no longer fits is seen? What it replaces must be there."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Change(NamedTuple):
+    """An attribute of a module or class, as it was and as it is."""
+
+    owner: Any
+    name: str
+    before: Any
+    after: Any
+
+
+#: What was changed in this process, in order: whoever tells of a patch reads it here.
+made: list[Change] = []
 
 
 class PatchError(Exception):
@@ -11,7 +24,7 @@ def swap(owner: Any, name: str, new: Any) -> None:
     """Let the attribute `name` of a module or class be `new`; raises PatchError when it has none."""
     if name not in vars(owner):
         raise PatchError(f"{owner.__name__} has no {name}")
-    setattr(owner, name, new)
+    _change(owner, name, new)
 
 
 def reword(module: Any, name: str, old: str, new: str) -> None:
@@ -19,4 +32,9 @@ def reword(module: Any, name: str, old: str, new: str) -> None:
     statement: str = vars(module).get(name, "")
     if statement.count(old) != 1:
         raise PatchError(f"{module.__name__}.{name} does not say {old!r} once")
-    setattr(module, name, statement.replace(old, new))
+    _change(module, name, statement.replace(old, new))
+
+
+def _change(owner: Any, name: str, new: Any) -> None:
+    made.append(Change(owner, name, vars(owner)[name], new))
+    setattr(owner, name, new)

@@ -18,6 +18,7 @@ from paidonce.chaos.facts import (
     ProviderRefund,
     RefundRow,
     TopicRecord,
+    Wait,
     WindowRow,
 )
 from paidonce.chaos.history import Operation
@@ -146,6 +147,7 @@ def good() -> Facts:
         effect_history=_effect_history(),
         windows=_windows(),
         events=events,
+        waits=[Wait(what="payment", subject="p-1", began=1.0, ended=9.0)],
         topic=[
             TopicRecord(
                 message_id=event.id,

@@ -212,6 +212,7 @@ BREACHES: list[tuple[str, str, Break]] = [
         lambda f: replace(f, effect_history=more(f.effect_history, 4, token="one")),
     ),
     ("published-once", "published again, and not sent", lambda f: replace(f, events=more(f.events, 0))),
+    ("prompt", "open long after the fault", lambda f: replace(f, waits=changed(f.waits, 0, ended=40.0))),
     ("nothing-unknown", "a call unknown", lambda f: replace(f, effects=changed(f.effects, 0, state="unknown"))),
     (
         "nothing-unknown",

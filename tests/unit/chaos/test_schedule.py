@@ -7,7 +7,7 @@ import pytest
 
 from paidonce.chaos import plan
 from paidonce.chaos.carry_out import check
-from paidonce.chaos.plan import SPAN, Faults, Plan, PlanError
+from paidonce.chaos.plan import SPAN, Faults, Load, Plan, PlanError
 from paidonce.chaos.schedule import schedule
 
 MIXED = Plan(
@@ -47,6 +47,30 @@ def test_a_fault_with_a_time_and_a_length_of_its_own_has_them() -> None:
     assert 2.0 <= frozen.for_s <= 3.0
 
 
+def test_in_a_long_run_the_faults_come_again_each_round_at_other_moments_under_numbers_of_their_own() -> None:
+    longer = MIXED.model_copy(update={"load": Load(payments=600, pace=10.0, every_s=20.0)})
+    planned = schedule(longer, 7, longer.load.lasts_s)
+    assert sorted(one.number for one in planned) == list(range(1, 22))
+    rounds = [[one for one in planned if number * 20 <= one.at_s < (number + 1) * 20] for number in range(3)]
+    assert [Counter(one.target for one in found) for found in rounds] == [{"relay": 4, "effects": 2, "api-1": 1}] * 3
+    assert len({one.at_s % 20 for one in planned if one.kind == "kill"}) == 18
+    assert [one.at_s for one in planned if one.kind == "freeze"] == [10.0, 30.0, 50.0]
+
+
+def test_what_shall_live_through_the_run_is_not_struck() -> None:
+    sparing = MIXED.model_copy(update={"spares": ("relay",)})
+    assert Counter(one.target for one in schedule(sparing, 7, 20.0)) == {"effects": 2, "api-1": 1}
+
+
+def test_a_plan_may_say_only_how_it_differs_from_one_of_the_house(tmp_path: Path) -> None:
+    own, base = tmp_path / "own.toml", plan.load("everything")
+    own.write_text('like = "everything"\nsays = "mine"\n[load]\npayments = 5\n')
+    found = plan.load(str(own))
+    assert (found.name, found.says) == ("own", "mine")
+    assert found.load == base.load.model_copy(update={"payments": 5})
+    assert (found.faults, found.ground, found.skew_s) == (base.faults, base.ground, base.skew_s)
+
+
 def test_the_plans_of_the_house_are_plans() -> None:
     for name in plan.names():
         found = plan.load(name)
@@ -58,6 +82,7 @@ def test_the_plans_of_the_house_are_plans() -> None:
     ("text", "said"),
     [
         ("says = 1", "says: "),
+        ('like = "nosuch"', "like 'nosuch', which is none of .*calm"),
         ("says = ''\n[load]\npace = 0", "load.pace: "),
         ("says = ''\n[[faults]]\nkind = 'kill'", "faults.0.targets: "),
         ("says = ''\nfault = 1", "fault: Extra inputs"),
