@@ -41,6 +41,11 @@ class Subscriber:
     #: whether each message is a transaction of its own, because its work leaves the database
     alone: bool = False
 
+    @property
+    def key_name(self) -> str:
+        """What the key of a message is called in the log."""
+        return "payment_id" if self.aggregatetype == "payment" else "key"
+
     def refuses(self, message: Message) -> str:
         """Return why `message` must neither reach `work` nor be passed over; empty when it may."""
         if "\0" in message.key or "\0" in message.type:

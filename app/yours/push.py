@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import httpx
 import orjson
+from prometheus_client import Histogram
 from sqlalchemy import Connection
 
 from paidonce.app.clock import Clock
@@ -27,6 +28,13 @@ from paidonce.app.webhooks import signing
 REASON_BYTES = 300
 #: The media type of a CloudEvent in JSON (CloudEvents HTTP protocol binding 1.0.2, section 3.2).
 MEDIA_TYPE = "application/cloudevents+json; charset=utf-8"
+
+PUSH_SECONDS = Histogram(
+    "paidonce_push_seconds",
+    "Time of one push to a handler that is a URL, by its answer: 2xx, 4xx, …, NoAnswer, NotSent.",
+    ["answer"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 
 
 class Pusher:
@@ -59,9 +67,12 @@ class Pusher:
         headers |= {"Content-Type": MEDIA_TYPE}
         headers |= {name: value for name, value in message.headers.items() if name in {"traceparent", "tracestate"}}
         request = self._http.build_request("POST", url, content=body, headers=headers)
+        began = self._clock.monotonic()
         reply = self._loop.run(
             http_call.call_once(self._http, request, limit_s=self._settings.push_call_s, body_bytes_max=REASON_BYTES)
         )
+        answer = f"{reply.status // 100}xx" if isinstance(reply, http_call.Reply) else type(reply).__name__
+        PUSH_SECONDS.labels(answer).observe(self._clock.monotonic() - began)
         return self._meaning(url, reply)
 
     def _meaning(self, url: str, reply: http_call.Reply | NotSent | NoAnswer) -> Outcome:

@@ -1,20 +1,23 @@
 """A consumer of one's own handlers is a consumer: inbox, parked keys, dead letters, every list of an operator."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from pydantic import BaseModel
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from paidonce import Done, Message, Poison, RetryLater, handler, outbox
+from paidonce.app.clock import SystemClock
 from paidonce.app.errors import ConfigurationError
-from paidonce.app.messaging import readers
+from paidonce.app.messaging import partitions, readers
 from paidonce.app.yours import handlers
 from paidonce.app.yours.handlers import MARK
-from paidonce.workers import brake, consumer, dead_letters, forgetting, readings, status
+from paidonce.workers import brake, consumer, dead_letters, doctor_checks, forgetting, readings, status
+from paidonce.workers.holds import Holds
 
 CONTRACT = Path(__file__).parents[3] / "docs/outbox-contract.md"
 RESERVED = "SELECT id FROM shop.reserved ORDER BY position"
@@ -79,7 +82,7 @@ def test_each_event_is_done_once_and_those_of_a_key_in_order(shop, stock, later)
     assert shop.column("SELECT count(*) FROM inbox WHERE consumer = 'stock'") == [5]
 
 
-@pytest.mark.parametrize("item", ["ink", "butter"])
+@pytest.mark.parametrize("item", [pytest.param("ink", marks=pytest.mark.slow), "butter"])
 def test_poison_is_a_dead_letter_that_can_be_redriven_and_its_neighbours_are_done(shop, stock, item) -> None:
     place(shop, "o-1")
     [bad] = place(shop, "o-2", item=item)
@@ -123,6 +126,51 @@ def test_the_operator_sees_it_as_any_other(shop, stock) -> None:
         assert readers.known(tx, topic) == {}
 
 
+@pytest.mark.slow
+def test_a_bad_deploy_stops_it_until_somebody_lets_it_go(shop, stock) -> None:
+    place(shop, *(f"o-{n}" for n in range(6)), item="ink")
+    shop.member(stock, brake_window=4)
+    shop.until(lambda: shop.column("SELECT consumer FROM brakes") == ["stock"])
+    assert shop.column("SELECT count(*) < 6 FROM dead_letters") == [True]
+    brake.release(shop.bind, shop.settings, "stock")
+    shop.until(lambda: shop.column("SELECT count(*) FROM dead_letters") == [6])
+
+
+@pytest.mark.slow
+def test_a_day_stays_in_the_outbox_until_it_was_read_and_the_inbox_fits_its_topic(shop, stock) -> None:
+    place(shop, "o-1")
+    member = shop.member(stock)
+    shop.until(lambda: shop.column(RESERVED) == ["o-1"])
+    shop.members.remove(member)
+    member.close()
+    today = shop.column("SELECT (now() AT TIME ZONE 'UTC')::date")[0]
+    with shop.bind.begin() as tx:
+        readers.note(tx, f"{shop.about}s", ["stock"])
+        tx.execute(text("UPDATE readers SET since = now() - interval '1 day'"))
+    place(shop, "o-2")
+    shop.until(lambda: shop.column("SELECT max(number) FROM relay_windows") == [2])
+
+    def holds() -> Holds:
+        return Holds(shop.settings, shop.bind, now=datetime.now(UTC), clock=SystemClock())
+
+    kept = holds()._of_consumers(today, partitions.midnight(today + timedelta(days=1)))
+    assert (kept.why, "consumer stock has read to" in kept.said) == ("consumer", True)
+    shop.member(stock)
+    shop.until(lambda: shop.column(RESERVED) == ["o-1", "o-2"])
+    shop.until(lambda: holds()._of_consumers(today, partitions.midnight(today + timedelta(days=1))) is None)
+    keep_for_ever(shop)
+    assert f"topic {shop.about}s keeps records for ever" in holds()._of_topic(None).said
+    with pytest.raises(ConfigurationError, match=f"topic {shop.about}s keeps records for ever"):
+        doctor_checks.kafka(shop.settings)
+
+
+def keep_for_ever(shop) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=shop.settings.kafka)
+    resource = ConfigResource(ConfigResourceType.TOPIC, f"{shop.about}s", {"retention.ms": "-1"})
+    admin.alter_configs([resource])
+    admin.close()
+
+
 def test_it_may_start_before_its_first_event_and_makes_its_topic(shop, stock) -> None:
     member = shop.member(stock)
     shop.until(lambda: member.joined)
@@ -130,6 +178,7 @@ def test_it_may_start_before_its_first_event_and_makes_its_topic(shop, stock) ->
     shop.until(lambda: shop.column(RESERVED) == ["o-1"])
 
 
+@pytest.mark.slow
 def test_a_payment_of_paidonces_own_may_be_handled_too(shop) -> None:
     got = []
 

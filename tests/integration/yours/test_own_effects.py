@@ -1,8 +1,6 @@
 """A call to the outside of one's own is an effect: it outlives its worker, and ends as its executor's promises say."""
 
-import sys
 from datetime import timedelta
-from types import ModuleType
 
 import pytest
 from sqlalchemy import Connection, text
@@ -10,8 +8,6 @@ from sqlalchemy import Connection, text
 from paidonce import effects
 from paidonce.app import db
 from paidonce.app.clock import SystemClock
-from paidonce.app.errors import ConfigurationError
-from paidonce.app.yours import executors
 from paidonce.workers import dead_letters
 from paidonce.workers.effect_lane import Lane
 
@@ -85,6 +81,7 @@ async def test_what_must_not_stays_unknown_when_nobody_can_tell(shop, bind_async
     assert len(outside.asked) == 1
 
 
+@pytest.mark.slow
 async def test_a_repeated_key_is_asked_again_while_the_other_side_keeps_it(shop, bind_async) -> None:
     outside = Outside(effects.NoAnswer("time limit"), effects.Succeeded({"id": "sent-1"}))
     enqueue(shop, "o-1")
@@ -93,6 +90,7 @@ async def test_a_repeated_key_is_asked_again_while_the_other_side_keeps_it(shop,
     assert len(outside.asked) == 2
 
 
+@pytest.mark.slow
 async def test_a_look_up_tells_what_came_of_it(shop, bind_async) -> None:
     outside = Outside(effects.NoAnswer("time limit"))
 
@@ -120,27 +118,3 @@ async def test_what_is_refused_is_a_dead_letter_and_sent_again_only_where_it_may
     assert said.done == "its receipt is sent again"
     assert await work(shop, bind_async, executor) == ["done"]
     assert shop.column("SELECT state FROM dead_letters") == ["done"]
-
-
-@pytest.mark.parametrize("kind", ["charge", "webhook", "Receipt", "", "a b"])
-def test_a_kind_of_another_name_is_refused(shop, kind) -> None:
-    with shop.bind.begin() as tx, pytest.raises(ConfigurationError, match=r"effects? of kind|kind of effect"):
-        effects.enqueue(tx, kind, "o-1", b"{}")
-    with pytest.raises(ConfigurationError, match=r"effects? of kind|kind of effect"):
-        effects.executor(kind)
-
-
-def test_an_effect_has_a_name(shop) -> None:
-    with shop.bind.begin() as tx, pytest.raises(ConfigurationError, match="needs a key"):
-        effects.enqueue(tx, "receipt", "", b"{}")
-
-
-def test_executors_are_found_by_module_and_two_of_a_kind_are_refused(monkeypatch) -> None:
-    one, other = Outside().executor(), Outside().executor()
-    module = ModuleType("a_shop_that_writes")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    vars(module).update(one=one, again=one)
-    assert executors.found([module.__name__]) == [one]
-    vars(module).update(other=other)
-    with pytest.raises(ConfigurationError, match="two executors of one kind"):
-        executors.found([module.__name__])

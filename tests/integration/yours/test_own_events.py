@@ -102,6 +102,7 @@ def test_a_connection_that_commits_each_statement_is_refused(database, settings)
     assert len(rows(database)) == 1
 
 
+@pytest.mark.slow
 async def test_so_is_one_on_asyncio(database) -> None:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         with pytest.raises(ConfigurationError, match="begin a transaction"):
@@ -109,28 +110,7 @@ async def test_so_is_one_on_asyncio(database) -> None:
     assert rows(database) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "more", "said"),
-    [
-        (("placed", "o-1", b"{}"), {}, "no event type"),
-        (("Order.placed", "o-1", b"{}"), {}, "no event type"),
-        (("order.placed\n", "o-1", b"{}"), {}, "no event type"),
-        (("payment.captured", "o-1", b"{}"), {}, "Paidonce's own"),
-        (("order.placed", "", b"{}"), {}, "the key must be the id of a order"),
-        (("order.placed", "o\0", b"{}"), {}, "without NUL"),
-        (("order.placed", "o-1", b"{}"), {"headers": {"Message-ID": "1"}}, "the header Message-ID"),
-        (("order.placed", "o-1", b"{}"), {"headers": {"ce_type": "a"}}, "the header ce_type"),
-        (("order.placed", "o-1", b"x" * 1_000_001), {}, "PAIDONCE_MESSAGE_BYTES_MAX"),
-    ],
-)
-def test_what_no_topic_or_consumer_would_take_is_refused_where_it_is_written(
-    arguments, more, said, database, bind
-) -> None:
-    with bind.begin() as tx, pytest.raises(ConfigurationError, match=said):
-        outbox.append(tx, *arguments, **more)
-    assert rows(database) == []
-
-
+@pytest.mark.slow
 def test_after_a_statement_that_failed_the_transaction_is_still_the_callers(database, bind) -> None:
     with bind.begin() as tx:
         outbox.append(tx, *ARGUMENTS)

@@ -127,6 +127,7 @@ async def test_two_callers_and_two_routes_share_no_key(settings, orders) -> None
     assert orders() == (2, 2)
 
 
+@pytest.mark.slow
 async def test_what_the_work_raises_takes_all_of_it_back_and_a_retry_runs_anew(settings, orders) -> None:
     async with served(settings) as client:
         for _ in range(2):
@@ -136,6 +137,7 @@ async def test_what_the_work_raises_takes_all_of_it_back_and_a_retry_runs_anew(s
     assert orders() == (0, 0)
 
 
+@pytest.mark.slow
 async def test_the_route_is_described_with_the_header_it_needs(settings) -> None:
     described = application(settings).openapi()["paths"]["/orders"]["post"]["parameters"]
     assert {one["name"] for one in described if one["in"] == "header"} == {"x-customer", "Idempotency-Key"}

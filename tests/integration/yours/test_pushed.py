@@ -103,10 +103,10 @@ def test_it_comes_signed_with_its_id_as_a_cloudevent(shop, endpoint, pushed) -> 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ((409, {}), "answered 409"),
+        pytest.param((409, {}), "answered 409", marks=pytest.mark.slow),
         ((429, {"Retry-After": "0"}), "answered 429"),
-        ((500, {}), "answered 500"),
-        ((302, {"Location": "/elsewhere"}), "answered 302"),
+        pytest.param((500, {}), "answered 500", marks=pytest.mark.slow),
+        pytest.param((302, {"Location": "/elsewhere"}), "answered 302", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_not_taken_yet_waits_with_its_key_and_holds_up_nobody_else(
@@ -125,6 +125,7 @@ def test_what_is_not_taken_yet_waits_with_its_key_and_holds_up_nobody_else(
     shop.until(lambda: shop.column("SELECT count(*) FROM parked") == [0])
 
 
+@pytest.mark.slow
 def test_retry_after_is_kept_to(shop, endpoint, pushed) -> None:
     endpoint.answers["o-1"] = [(429, {"Retry-After": "600"})]
     place(shop, "o-1")
@@ -143,6 +144,7 @@ def test_410_is_poison(shop, endpoint, pushed) -> None:
     assert sorted(endpoint.subjects) == ["o-1", "o-2"], "each was pushed once"
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_is_away_is_waited_for_and_nothing_is_put_aside(shop, endpoint, pushed) -> None:
     place(shop, "o-1", "o-2")
     away = pushed(f"http://127.0.0.1:{free_port()}/")
