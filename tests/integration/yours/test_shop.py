@@ -4,6 +4,7 @@ None of these witnesses is code of the shop or of Paidonce: plain SQL, a Kafka r
 own notes of what they were answered.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ from paidonce.devstack.stack import Stack
 from paidonce.devstack.waiting import until
 from paidonce.devstack.yours import Yours
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+ROOT = Path(__file__).parents[3]
+#: As docs/own-workers.md has it.
+COMMAND = "paidonce up --app shop.api:app --handlers shop.handlers --executors shop.receipts"
 #: Seconds for what was begun to end, on a busy machine.
 BOUND_S = 90.0
 #: Orders that are acknowledged between two kills.
@@ -40,10 +43,14 @@ class Mailbox:
     """An SMTP server that keeps what it took: recipient, Message-ID and text."""
 
     taken: list[tuple[str, str, str]] = field(default_factory=list)
+    #: while it is set, what is taken is not answered
+    silent: Event = field(default_factory=Event)
 
     async def handle_DATA(self, _server, _session, envelope) -> str:  # noqa: N802  the library's name
         mail = message_from_bytes(envelope.content)
         self.taken.append((envelope.rcpt_tos[0], mail["Message-ID"], mail.get_payload()))
+        while self.silent.is_set():
+            await asyncio.sleep(0.02)
         return "250 taken"
 
 
@@ -98,7 +105,10 @@ def mailbox() -> Iterator[Mailbox]:
 
 @pytest.fixture(scope="module")
 def stack(mailbox) -> Iterator[Stack]:
-    yours = Yours("shop.api:app", ["shop.handlers"], ["shop.receipts"], folder=EXAMPLES)
+    page = (ROOT / "docs/own-workers.md").read_text()
+    assert f"\n{COMMAND}\n" in page
+    _, _, _, app, _, handlers, _, executors = COMMAND.split()
+    yours = Yours(app, [handlers], [executors], folder=ROOT / "examples")
     with Stack(yours=yours, durable=False) as started:
         yield started
 
@@ -170,3 +180,19 @@ def test_what_the_shop_does_not_sell_is_a_dead_letter_and_what_is_sold_out_is_sa
         assert state(unknown) == "placed"
         assert place("eve-1", "ink", 3).json()["code"] == "idempotency-key-reused"
         assert client.get(f"/orders/{ink.json()['id']}", headers={"X-Customer": "ann"}).status_code == 404
+
+
+def test_the_limit_of_smtp_a_receipt_whose_answer_was_lost_comes_twice_under_one_message_id(stack, mailbox) -> None:
+    mailbox.silent.set()
+    with httpx.Client(base_url=stack.addresses.app, headers={"X-Customer": "kim"}, trust_env=False) as client:
+        wanted = {"email": "kim@mail.example", "item": "tea", "pieces": 1}
+        order = client.post("/orders", json=wanted, headers={"Idempotency-Key": "kim-1"}).json()["id"]
+        receipts = lambda: [one for one in mailbox.taken if one[0] == "kim@mail.example"]  # noqa: E731  asked again and again
+        until(lambda: bool(receipts()), within_s=BOUND_S, what="the receipt to be taken")
+        stack.kill("effects-own")
+        mailbox.silent.clear()
+        shown = lambda: client.get(f"/orders/{order}").json()  # noqa: E731  likewise
+        until(lambda: shown()["receipt_sent"], within_s=BOUND_S, what="the receipt to be known as sent")
+    assert len(receipts()) >= 2
+    assert {id_ for _, id_, _ in receipts()} == {f"<receipt-{order}@shop.example>"}
+    assert len(set(receipts())) == 1

@@ -132,3 +132,25 @@ def test_without_an_extra_it_is_whole_but_for_the_servers(tmp_path, wheel, const
     with ZipFile(wheel) as files:
         assert "paidonce/py.typed" in files.namelist()
         assert {name.partition("/")[0] for name in files.namelist()} <= {"paidonce", f"{wheel.name[:14]}.dist-info"}
+
+
+def test_a_type_checker_knows_what_a_handler_must_be(tmp_path, wheel, constraints) -> None:
+    """The shop is right under `mypy --strict`; a handler without an answer, or with a string for a model, is not."""
+    programs = environment(tmp_path, wheel, constraints, "[smtp]")
+    shutil.copytree(ROOT / "examples/shop", tmp_path / "shop")
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", programs / "python")
+    good(run(*mypy, "shop", cwd=tmp_path))
+    (tmp_path / "wrong.py").write_text(
+        "from paidonce import Done, handler\n"
+        "from shop.events import OrderPlaced\n"
+        "from sqlalchemy import Connection\n"
+        "@handler('order.placed', consumer='stock')\n"
+        "def no_answer(tx: Connection, placed: OrderPlaced) -> None: ...\n"
+        "@handler('order.placed', consumer='stock')\n"
+        "def no_model(tx: Connection, placed: str) -> Done: return Done()\n"
+        "@handler('order.placed')\n"
+        "def no_consumer(tx: Connection, placed: OrderPlaced) -> Done: return Done()\n"
+    )
+    said = run(*mypy, "wrong.py", cwd=tmp_path)
+    lines = {int(number) for number in re.findall(r"^wrong\.py:(\d+): error", said.stdout, re.MULTILINE)}
+    assert lines == {4, 6, 8}, said.stdout
