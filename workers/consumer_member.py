@@ -42,6 +42,8 @@ BRAKE_LOOK_S = 1.0
 COUNT_S = 10.0
 #: Seconds that a start waits for its topic, which the relay makes at its own first start.
 TOPIC_WAIT_S = 60.0
+#: Starts of a message whose work leaves this process: it cannot kill it, whatever does comes from outside.
+PUSHED_STARTS = 2**31 - 1
 
 _log = structlog.get_logger()
 
@@ -90,7 +92,7 @@ class Member:
 
     def __post_init__(self) -> None:
         settings, name = self.settings, self.subscriber.name
-        starts_max = settings.consumer_alone_starts
+        starts_max = PUSHED_STARTS if self.subscriber.alone else settings.consumer_alone_starts
         self.meter, self.hinter = Meter(name), Hinter(db.libpq_dsn(settings))
         self.brake, self.pace = Brake(settings.brake_window, settings.brake_share), Pace(self.most)
         topic = self.topic

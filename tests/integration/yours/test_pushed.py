@@ -157,6 +157,34 @@ def test_an_endpoint_that_is_away_is_waited_for_and_nothing_is_put_aside(shop, e
     assert sorted(endpoint.subjects) == ["o-1", "o-2"]
 
 
+class DeathError(BaseException):
+    """The process is killed in the midst of a push."""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_in_many_pushes_condemns_no_message(shop, endpoint, pushed, monkeypatch) -> None:
+    place(shop, "o-1")
+    killed = 0
+    while killed < 4:
+        member = pushed()
+        with monkeypatch.context() as patch:
+            patch.setattr(push.Pusher, "push", die)
+            with pytest.raises(DeathError):
+                shop.until(lambda: False)
+        killed += 1
+        shop.members.remove(member)
+        member.source._give_back = lambda partitions: None
+        member.close()
+    pushed()
+    shop.until(lambda: done(shop) == 1)
+    assert endpoint.subjects == ["o-1"]
+    assert shop.column("SELECT count(*) FROM dead_letters") == [0]
+
+
+def die(*_: object) -> None:
+    raise DeathError
+
+
 @pytest.mark.parametrize(
     "option", ["order.placed", "order.placed=ftp://a", "order.placed=/path", "order.placed=http://"]
 )
