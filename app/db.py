@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from paidonce.app.errors import CommitUnknownError, SchemaVersionError
+from paidonce.app.errors import AwayError, CommitUnknownError, SchemaVersionError
 from paidonce.app.patience import Patient, PatientAsync
 from paidonce.app.settings import Settings
 
@@ -179,7 +179,7 @@ def is_transient(error: BaseException) -> bool:
     if state is not None:
         return state in TRANSIENT_STATES or state.startswith(TRANSIENT_CLASSES)
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | CommitUnknownError)
+    return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | CommitUnknownError | AwayError)
 
 
 def check_schema(tx: Connection) -> None:

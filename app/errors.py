@@ -26,6 +26,10 @@ class CommitUnknownError(PaidonceError):
     """A COMMIT got no answer: nobody knows whether it happened. Asking again under the same key tells."""
 
 
+class AwayError(PaidonceError):
+    """What the work needs takes no connection: nothing happened, and the same may succeed later."""
+
+
 class LeaseLostError(PaidonceError):
     """Another process holds the lease now: stop, and start as a newcomer."""
 

@@ -23,6 +23,10 @@ class Member:
     folder: Path | None = None
     #: whether signals go to all that it has started too
     whole: bool = False
+    #: what stands before the arguments; None: how the launch starts `paidonce`
+    program: Sequence[str] | None = None
+    #: whether any answer of `ready_url` will do, be it an error
+    any_answer: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,9 @@ def insiders(ports: Ports, pairs: Collection[str] = ()) -> list[Member]:
         Member(f"api-{number}", ["api"], _url(port) + "/readyz", {"PAIDONCE_API_PORT": str(port)})
         for number, port in enumerate(ports.apis, 1)
     ]
-    consumers = [_worker(f"consumer-{name}", "consumer", name) for name in CONSUMERS]
-    workers = [_worker("relay", "relay"), *consumers, _worker("effects", "effects"), _worker("cleaner", "cleaner")]
-    seconds = [_worker(f"{one.name}-2", *one.arguments) for one in workers if one.name in pairs]
+    consumers = [worker(f"consumer-{name}", "consumer", name) for name in CONSUMERS]
+    workers = [worker("relay", "relay"), *consumers, worker("effects", "effects"), worker("cleaner", "cleaner")]
+    seconds = [worker(f"{one.name}-2", *one.arguments) for one in workers if one.name in pairs]
     return [*apis, *workers, *seconds]
 
 
@@ -92,9 +96,10 @@ def journal(folder: Path) -> Path:
     return folder / "provider.sqlite"
 
 
-def _worker(name: str, *arguments: str) -> Member:
+def worker(name: str, *arguments: str, folder: Path | None = None) -> Member:
+    """Return a worker that is started by these arguments, in `folder`."""
     port = free_port()
-    return Member(name, arguments, _url(port) + "/readyz", {"PAIDONCE_WORKER_PORT": str(port)})
+    return Member(name, arguments, _url(port) + "/readyz", {"PAIDONCE_WORKER_PORT": str(port)}, folder)
 
 
 def _url(port: int) -> str:

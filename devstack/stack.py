@@ -22,6 +22,7 @@ from paidonce.devstack.servers import Report, Servers, start_servers
 from paidonce.devstack.standing import Standing
 from paidonce.devstack.supervisor import Launch, Supervisor, plainly
 from paidonce.devstack.tokens import fetch_token
+from paidonce.devstack.yours import Yours
 from paidonce.migrations.upgrade import upgrade
 
 
@@ -38,6 +39,8 @@ class Addresses:
     kafka: str
     valkey: str
     journal: str
+    #: your own application's; None without one
+    app: str | None
 
 
 class Stack(Standing):
@@ -48,7 +51,7 @@ class Stack(Standing):
     workers in `pairs` there are two, the second as `relay-2`. `overrides` are settings of the children by field name,
     over those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours otherwise
     than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the servers by
-    other addresses. `logins_per_minute` is the issuer's bound for one name.
+    other addresses. `logins_per_minute` is the issuer's bound for one name. `yours` runs beside it.
 
     Raises:
         StackError: something did not start; says what was waited for.
@@ -65,13 +68,14 @@ class Stack(Standing):
         pairs: Collection[str] = (),
         overrides: Mapping[str, Any] | None = None,
         logins_per_minute: int = PER_MINUTE,
+        yours: Yours | None = None,
         launch: Launch = plainly,
         detour: Detour = straight,
         report: Report = lambda _words: None,
     ) -> None:
         self._replicas, self._launch, self._report, self._detour = replicas, launch, report, detour
         self._durable, self._brokers, self._standby = durable, brokers, standby
-        self._disk_mb, self._pairs = disk_mb, pairs
+        self._disk_mb, self._pairs, self._yours = disk_mb, pairs, yours or Yours()
         self._overrides, self._logins_per_minute = dict(overrides or {}), logins_per_minute
         self._closing = ExitStack()
 
@@ -109,6 +113,7 @@ class Stack(Standing):
             kafka=servers.kafka.bootstrap,
             valkey=servers.valkey.url,
             journal=str(journal(self.run.folder)),
+            app=self._yours.url,
         )
 
     def token(
@@ -159,7 +164,8 @@ class Stack(Standing):
         )
         self._supervisor.start([vouching], environment(own))
         self._migrate()
-        self._supervisor.start(insiders(self._ports, self._pairs), environment(own))
+        yours = self._yours.members(environment(own))
+        self._supervisor.start([*insiders(self._ports, self._pairs), *yours], environment(own))
         self.wait_ready()
         self._supervisor.watch()
 
@@ -193,7 +199,8 @@ class Stack(Standing):
             own["topic_replication"] = self._brokers
         if servers.postgres.process and not servers.kafka.process:
             # A broker of others remembers earlier runs, whose windows this fresh database never had.
-            own |= {"topic": f"payments-{self.run.folder.name}", "relay_name": f"paidonce-relay-{self.run.folder.name}"}
+            name = self.run.folder.name
+            own |= {"topic": f"payments-{name}", "relay_name": f"paidonce-relay-{name}", "own_topics": f"{{}}s-{name}"}
         return own
 
     def _migrate(self) -> None:

@@ -134,14 +134,14 @@ class Supervisor:
         if not url:
             return self.process(name).alive()
         try:
-            return client.get(url).is_success
+            return client.get(url).is_success or self._members[name].any_answer
         except httpx.TransportError:
             return False
 
     def _spawn(self, name: str) -> None:
         member = self._members[name]
         env = self._run.environment(member.env)
-        argv = [*self._launch(name), *member.arguments]
+        argv = [*(member.program or self._launch(name)), *member.arguments]
         command = Command(name, argv, member.folder or self._run.folder, env, whole=member.whole)
         self._processes[name] = self._run.start(command)
         self._born[name] = time.monotonic()

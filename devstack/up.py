@@ -16,18 +16,19 @@ from paidonce.devstack.errors import StackError
 from paidonce.devstack.servers import Report
 from paidonce.devstack.stack import Stack
 from paidonce.devstack.state import STATE, write_private, write_private_text
+from paidonce.devstack.yours import Yours
 
 #: In the run's folder: what a shell needs so that commands reach this stack.
 ENVIRONMENT = "environment"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def up(*, replicas: int, json_file: Path | None) -> None:
-    """Run the stack until SIGINT, SIGTERM or SIGHUP; raises StackError when it cannot start."""
+def up(*, replicas: int, json_file: Path | None, yours: Yours) -> None:
+    """Run the stack, and `yours` beside it, until SIGINT, SIGTERM or SIGHUP; raises StackError when it cannot start."""
     if json_file and not json_file.absolute().parent.is_dir():
         raise StackError(f"--json {json_file}: there is no folder {json_file.absolute().parent}")
     console = Console(stderr=True, highlight=False)
-    with _until_signal(), Stack(replicas=replicas, report=_reporter(console)) as stack:
+    with _until_signal(), Stack(replicas=replicas, yours=yours, report=_reporter(console)) as stack:
         files = [stack.run.folder / STATE, *([json_file] if json_file else [])]
         try:
             _write(stack, files)
@@ -79,7 +80,7 @@ def _reporter(console: Console) -> Report:
 def _show(console: Console, stack: Stack) -> None:
     addresses, token = stack.addresses, stack.token(roles=[ADMIN])
     for name, value in asdict(addresses).items():
-        if name != "apis":
+        if name != "apis" and value is not None:
             console.print(f"{name:>9}  {value}", soft_wrap=True)
     console.print(f"     docs  {addresses.api}/docs", soft_wrap=True)
     another = f"PAIDONCE_ISSUER={addresses.issuer} .venv/bin/paidonce token"

@@ -44,11 +44,22 @@ def up(
             dir_okay=False,
         ),
     ] = None,
+    application: Annotated[
+        str | None, typer.Option("--app", help="An ASGI application of your own, shop.api:app, served beside it.")
+    ] = None,
+    handlers: Annotated[
+        list[str] | None,
+        typer.Option(help="A module with handlers of your own: each of their consumers runs; may repeat."),
+    ] = None,
+    executors: Annotated[
+        list[str] | None, typer.Option(help="A module with executors of your own: a worker runs them; may repeat.")
+    ] = None,
 ) -> None:
-    """Start the whole stack on this machine; Ctrl-C stops all of it."""
+    """Start the whole stack on this machine, and what is yours beside it; Ctrl-C stops all of it."""
     from paidonce.devstack.up import up as run  # noqa: PLC0415  a quick --help
+    from paidonce.devstack.yours import Yours  # noqa: PLC0415
 
-    run(replicas=replicas, json_file=json_file)
+    run(replicas=replicas, json_file=json_file, yours=Yours(application, handlers or (), executors or ()))
 
 
 @app.command()
@@ -82,19 +93,31 @@ def relay() -> None:
 
 
 @app.command()
-def consumer(name: Annotated[str, typer.Argument(help="charges, ledger or notifications.")]) -> None:
+def consumer(
+    name: Annotated[str, typer.Argument(help="charges, ledger or notifications; or your own.")],
+    handlers: Annotated[
+        list[str] | None, typer.Option(help="A module with handlers of your own, shop.handlers; may repeat.")
+    ] = None,
+    push: Annotated[
+        list[str] | None, typer.Option(help="A handler that is a URL, order.placed=https://…; may repeat.")
+    ] = None,
+) -> None:
     """Run a consumer: Kafka to inbox to handler."""
     from paidonce.workers.consumer import main as run  # noqa: PLC0415
 
-    run(_settings(), name)
+    run(_settings(), name, modules=handlers or (), pushes=push or ())
 
 
 @app.command()
-def effects() -> None:
-    """Run an effects worker: charges, refunds and webhooks."""
+def effects(
+    executors: Annotated[
+        list[str] | None, typer.Option(help="A module with executors of your own, shop.receipts; may repeat.")
+    ] = None,
+) -> None:
+    """Run an effects worker: charges, refunds and webhooks; or with executors of your own, what those carry out."""
     from paidonce.workers.effects import main as run  # noqa: PLC0415
 
-    run(_settings())
+    run(_settings(), modules=executors or ())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What can be done about consumers from a shell? Stop waiting for one that is gone."""
+"""What can be done about consumers from a shell? Name those of your modules, stop waiting for one that is gone."""
 
 from typing import Annotated
 
@@ -10,6 +10,15 @@ app = typer.Typer(help="Consumers for which events are kept.", no_args_is_help=T
 @app.callback()
 def group() -> None:
     """Consumers for which events are kept."""
+
+
+@app.command()
+def of(modules: Annotated[list[str], typer.Argument(help="Modules with handlers of your own, shop.handlers.")]) -> None:
+    """Print the consumers that the handlers in some modules name, one a line."""
+    from paidonce.app.yours.handlers import found  # noqa: PLC0415  a quick --help
+
+    for name in sorted({one.consumer for one in found(modules)}):
+        typer.echo(name)
 
 
 @app.command()

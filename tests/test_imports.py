@@ -25,6 +25,7 @@ LAYERS: list[set[str]] = [
     {"paidonce.chaos"},
     {"paidonce.devstack"},
     {"paidonce.workers", "paidonce.app.main", "paidonce.migrations", "paidonce.gateway"},
+    {"paidonce.app.yours"},
     {"paidonce.app.api"},
     {"paidonce.app.auth", "paidonce.app.payments", "paidonce.app.customers", "paidonce.app.carts"},
     {"paidonce.app.idempotency", "paidonce.app.webhooks"},

@@ -4,10 +4,11 @@ from sqlalchemy import Engine
 
 from paidonce.app import db
 from paidonce.app.errors import PaidonceError
-from paidonce.app.messaging import brakes, starts
+from paidonce.app.messaging import brakes
 from paidonce.app.messaging.brakes import Engaged
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
+from paidonce.workers.readings import topics_read
 
 
 class NotEngagedError(PaidonceError):
@@ -31,7 +32,7 @@ def release(bind: Engine, settings: Settings, name: str) -> None:
         if brakes.release(tx, name):
             return
         standing = ", ".join(one.consumer for one in brakes.all_engaged(tx)) or "none"
-        ever = sorted(starts.holders_ever(tx, settings.topic))
+        ever = sorted(topics_read(tx, settings))
     if name in ever:
         raise NotEngagedError(f"consumer {name} does not stand still; of those that do there is: {standing}")
     raise NotEngagedError(

@@ -20,8 +20,8 @@ FIRST_S = 30.0
 POLL_MS = 200
 
 
-def lags(settings: Settings, groups: Collection[str]) -> dict[str, int | None]:
-    """Return group -> offsets from its commits to the topic's last stable ones; None: it never committed.
+def lags(settings: Settings, topic: str, groups: Collection[str]) -> dict[str, int | None]:
+    """Return group -> offsets from its commits to `topic`'s last stable ones; None: it never committed.
 
     The marker of a transaction takes an offset too, which is committed with the next record after
     it: a consumer that has read everything may stay behind by one for each partition.
@@ -30,7 +30,7 @@ def lags(settings: Settings, groups: Collection[str]) -> dict[str, int | None]:
         BrokerAwayError: Kafka did not answer.
     """
     with talking("ask for lag"), _admin(settings) as admin:
-        places = _places(admin, settings.topic)
+        places = _places(admin, topic)
         if not places:
             return dict.fromkeys(groups)
         starts, ends = _bounds(admin, places)
@@ -42,8 +42,8 @@ def lags(settings: Settings, groups: Collection[str]) -> dict[str, int | None]:
         return found
 
 
-def unread_since(settings: Settings, groups: Collection[str]) -> dict[str, datetime | None]:
-    """Return group -> the time of the oldest record on the topic that it has not committed; None: there is none.
+def unread_since(settings: Settings, topic: str, groups: Collection[str]) -> dict[str, datetime | None]:
+    """Return group -> the time of the oldest record on `topic` that it has not committed; None: there is none.
 
     The time is the record's own, when the relay sent it. What Kafka removed unread it cannot tell.
 
@@ -51,7 +51,7 @@ def unread_since(settings: Settings, groups: Collection[str]) -> dict[str, datet
         BrokerAwayError: Kafka did not answer.
     """
     with talking("ask for unread records"), _admin(settings) as admin:
-        places = _places(admin, settings.topic)
+        places = _places(admin, topic)
         starts, ends = _bounds(admin, places)
         unread: dict[str, dict[TopicPartition, int]] = {}
         for group, done in admin.list_group_offsets(dict.fromkeys(groups, places)).items() if places else ():

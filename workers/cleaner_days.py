@@ -17,12 +17,13 @@ from sqlalchemy import Engine
 from paidonce.app import db
 from paidonce.app.clock import Clock
 from paidonce.app.errors import ConfigurationError
-from paidonce.app.messaging import inbox, partitions, readers, starts
+from paidonce.app.messaging import inbox, partitions, readers
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.holds import ONE_DAY, Hold, Holds
 from paidonce.workers.leases import Session
+from paidonce.workers.readings import by_topic, topics_read
 
 #: Every `Hold.why`: a reason that is gone falls to zero.
 REASONS = ("clock", "transaction", "relay", "cdc", "consumer", "broker", "arrivals", "outbox", "topic", "comes_back")
@@ -79,7 +80,8 @@ class Days:
     def _note_readers(self) -> None:
         """Count on every consumer that has ever held a partition."""
         with db.begin(self._bind) as tx:
-            readers.note(tx, self._settings.topic, starts.holders_ever(tx, self._settings.topic))
+            for topic, consumers in by_topic(topics_read(tx, self._settings)).items():
+                readers.note(tx, topic, consumers)
 
     def _retire(
         self,

@@ -211,12 +211,12 @@ def _keep_only_done(outcome: Outcome) -> None:
 
 
 def _words(subscriber: Subscriber, arrival: Arrival) -> dict[str, str | None]:
-    """Return what names a message in every line about it; its key is the payment's id."""
+    """Return what names a message in every line about it."""
     trace = arrival.message.headers.get("traceparent", "") if arrival.message else ""
     return {
         "consumer": subscriber.name,
         "message_id": arrival.message_id,
-        "payment_id": arrival.key,
+        subscriber.key_name: arrival.key,
         "trace_id": trace[3:35] or None,
     }
 

@@ -18,6 +18,7 @@ from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import brakes, dead_letters, parked, starts
 from paidonce.app.messaging.handlers import Subscriber
 from paidonce.app.messaging.hint import Hinter
+from paidonce.app.messaging.topics import topic_of
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 from paidonce.workers import retention
@@ -31,6 +32,7 @@ from paidonce.workers.consumer_metrics import Meter, Tally
 from paidonce.workers.consumer_pace import Pace
 from paidonce.workers.consumer_parked import ParkedWork
 from paidonce.workers.consumer_records import Arrival, Record, read
+from paidonce.workers.relay_topics import Routes
 
 #: Seconds of one poll without records: a stop, and a parked message that is due, wait for it.
 POLL_S = 0.2
@@ -40,6 +42,8 @@ BRAKE_LOOK_S = 1.0
 COUNT_S = 10.0
 #: Seconds that a start waits for its topic, which the relay makes at its own first start.
 TOPIC_WAIT_S = 60.0
+#: Starts of a message whose work leaves this process: it cannot kill it, whatever does comes from outside.
+PUSHED_STARTS = 2**31 - 1
 
 _log = structlog.get_logger()
 
@@ -88,15 +92,26 @@ class Member:
 
     def __post_init__(self) -> None:
         settings, name = self.settings, self.subscriber.name
-        starts_max = settings.consumer_alone_starts
+        starts_max = PUSHED_STARTS if self.subscriber.alone else settings.consumer_alone_starts
         self.meter, self.hinter = Meter(name), Hinter(db.libpq_dsn(settings))
-        self.brake, self.pace = Brake(settings.brake_window, settings.brake_share), Pace(settings.consumer_batch)
+        self.brake, self.pace = Brake(settings.brake_window, settings.brake_share), Pace(self.most)
+        topic = self.topic
         self.crashes = Crashes(
-            self.bind, name, settings.topic, self.session, batch=settings.consumer_batch, alone_starts=starts_max
+            self.bind, name, topic, self.session, batch=settings.consumer_batch, alone_starts=starts_max
         )
         self.parked = ParkedWork(self.bind, self.subscriber, self.session, starts_max, self.brake, self.committed)
         group = group_of(settings, name)
-        self.source = Source(settings, group=group, topic=settings.topic, give_back=self.crashes.give_back)
+        self.source = Source(settings, group=group, topic=topic, give_back=self.crashes.give_back)
+
+    @property
+    def topic(self) -> str:
+        """The topic that it reads."""
+        return topic_of(self.settings, self.subscriber.aggregatetype)
+
+    @property
+    def most(self) -> int:
+        """Messages of one transaction, at most."""
+        return 1 if self.subscriber.alone else self.settings.consumer_batch
 
     def join(self) -> None:
         """Join the group.
@@ -105,10 +120,14 @@ class Member:
             TopicMissingError: not yet; try again.
             ConfigurationError: the topic never came, or keeps its records for too long.
         """
+        topic = self.topic
+        if topic != self.settings.topic:
+            # The relay makes it with the first event, which may be long after the first consumer.
+            Routes(self.settings, self.bind).learn({topic})
         if monotonic() > self.topic_due_at:
-            raise ConfigurationError(f"there is no topic {self.settings.topic} (PAIDONCE_TOPIC): start the relay first")
+            raise ConfigurationError(f"there is no topic {topic} (PAIDONCE_TOPIC): start the relay first")
         self.source.subscribe()
-        retention.check(self.settings, keeps(self.settings, self.settings.topic))
+        retention.check(self.settings, keeps(self.settings, topic), name=topic)
         self.joined = True
 
     def run_once(self) -> int:
@@ -165,7 +184,7 @@ class Member:
         began = monotonic()
         # S9: inbox row and handler's work are one transaction; the offsets follow it, never lead.
         try:
-            tally = self.commit_together(batch)
+            tally = self.commit_apart(batch) if self.subscriber.alone else self.commit_together(batch)
         except ApartError:
             tally = self.commit_apart(batch)
         self.pace.note(len(batch), began, monotonic())

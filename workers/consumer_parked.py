@@ -156,7 +156,7 @@ def _brake(tx: Connection, subscriber: Subscriber, outcome: Done | Poison, brake
 
 
 def _bury(tx: Connection, subscriber: Subscriber, waiting: Parked, reason: str) -> None:
-    named = {"consumer": subscriber.name, "message_id": waiting.message_id, "payment_id": waiting.key}
+    named = {"consumer": subscriber.name, "message_id": waiting.message_id, subscriber.key_name: waiting.key}
     _log.error("poison", **named, reason=reason)
     dead_letters.add(
         tx,

@@ -12,13 +12,14 @@ from sqlalchemy import Connection, Engine
 
 from paidonce.app import db
 from paidonce.app.errors import PaidonceError
-from paidonce.app.messaging import brakes, dead_letters, effects, parked, starts
+from paidonce.app.messaging import brakes, dead_letters, effects, parked
 from paidonce.app.messaging.dead_letters import DeadLetter
 from paidonce.app.payments import charging, provider_webhook
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 from paidonce.app.webhooks import effect_kind
 from paidonce.workers.consumer import SUBSCRIBERS
+from paidonce.workers.readings import topics_read
 
 #: Letters whose ids are read at once; each is redriven in a transaction of its own.
 PAGE = 500
@@ -106,8 +107,8 @@ def discard(bind: Engine, letter_id: int) -> Answer:
 
 
 def _check_known(tx: Connection, settings: Settings, consumer: str) -> None:
-    """Refuse a name that nobody has who may have letters: ours, who ever read the topic, whose letters there are."""
-    known = {*SUBSCRIBERS, *starts.holders_ever(tx, settings.topic), *(name for name, _, _ in dead_letters.counts(tx))}
+    """Refuse a name that nobody has who may have letters: ours, who ever read a topic, whose letters there are."""
+    known = {*SUBSCRIBERS, *topics_read(tx, settings), *(name for name, _, _ in dead_letters.counts(tx))}
     known |= {charging.ALARMS, provider_webhook.CONSUMER, effect_kind.CONSUMER}
     if consumer not in known:
         raise UnknownConsumerError(f"there is no consumer {consumer!r}: it is one of {', '.join(sorted(known))}")
@@ -139,7 +140,9 @@ def _redrive(tx: Connection, letter: DeadLetter, settings: Settings) -> str:
             "(PAIDONCE_INBOX_RETENTION_D), is not sure to absorb its copies any more; settle it by hand, and discard it"
         )
     if letter.consumer == effect_kind.CONSUMER:
-        said = _send_again(tx, letter)
+        said = _send_again(tx, letter, effect_kind.WebhookKind.name)
+    elif "effect" in letter.envelope:
+        said = _carry_out_again(tx, letter)
     elif "headers" in letter.envelope:
         said = _park(tx, letter)
     else:
@@ -148,10 +151,17 @@ def _redrive(tx: Connection, letter: DeadLetter, settings: Settings) -> str:
     return said
 
 
-def _send_again(tx: Connection, letter: DeadLetter) -> str:
-    if not effects.again(tx, kind=effect_kind.WebhookKind.name, subject=letter.message_id):
+def _send_again(tx: Connection, letter: DeadLetter, kind: str) -> str:
+    if not effects.again(tx, kind=kind, subject=letter.message_id):
         raise RefusedError("its effect is not refused, so nothing is to be sent again")
-    return "its webhook is sent again"
+    return f"its {kind} is sent again"
+
+
+def _carry_out_again(tx: Connection, letter: DeadLetter) -> str:
+    """Only what may happen twice: of anything else the other side's answer was the last word (app/yours/effects.py)."""
+    if not letter.envelope["repeats"]:
+        raise RefusedError("it must not happen twice, and the other side refused it: settle it by hand, and discard it")
+    return _send_again(tx, letter, letter.envelope["effect"])
 
 
 def _park(tx: Connection, letter: DeadLetter) -> str:

@@ -153,10 +153,11 @@ def kafka(settings: Settings) -> str:
         _same_partitions(counts, found)
         if settings.topic not in found:
             return f"answers; topic {settings.topic} will be made by the relay"
-        kept = keeps(settings, settings.topic)
+        kept = {name: keeps(settings, name) for name in sorted(found)}
     except BrokerAwayError as error:
         raise WrongError(f"does not answer ({error}): start it, or set PAIDONCE_KAFKA") from error
-    retention.check(settings, kept)
+    for name, how in kept.items():
+        retention.check(settings, how, name=name)
     return f"topic {settings.topic} with {found[settings.topic].partitions} partitions"
 
 

@@ -5,7 +5,7 @@ On SIGTERM it claims no more, lets the calls under way end (each has its time li
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
@@ -21,6 +21,7 @@ from paidonce.app.payments.provider_chosen import open_provider
 from paidonce.app.settings import Settings
 from paidonce.app.webhooks.delivery import Delivery
 from paidonce.app.webhooks.effect_kind import WebhookKind
+from paidonce.app.yours import executors
 from paidonce.workers import runner
 from paidonce.workers.effect_lane import Lane
 from paidonce.workers.effects_meter import know, measure, watch
@@ -33,9 +34,22 @@ CONNECTIONS = 8
 OpenKinds = Callable[[Settings, AsyncEngine], AbstractAsyncContextManager[Iterable[Kind]]]
 
 
-def main(settings: Settings) -> None:
-    """Carry out charges, refunds and webhooks until SIGTERM or SIGINT; raises as `run` does."""
-    run(settings, payment_kinds)
+def main(settings: Settings, *, modules: Sequence[str] = ()) -> None:
+    """Carry out charges, refunds and webhooks until SIGTERM or SIGINT, or what the executors in `modules` do.
+
+    Yours have a process of their own, so that neither can take the other down; raises as `run` does, and
+    ConfigurationError where there are none.
+    """
+    if not modules:
+        run(settings, payment_kinds)
+        return
+    yours = executors.found(modules)
+
+    @asynccontextmanager
+    async def open_yours(_settings: Settings, _bind: AsyncEngine) -> AsyncIterator[Iterable[Kind]]:
+        yield yours
+
+    run(settings, open_yours, name="effects-own")
 
 
 @asynccontextmanager
@@ -49,15 +63,15 @@ async def payment_kinds(settings: Settings, bind: AsyncEngine) -> AsyncIterator[
         )
 
 
-def run(settings: Settings, open_kinds: OpenKinds) -> None:
-    """Carry out the effects of some kinds until SIGTERM or SIGINT.
+def run(settings: Settings, open_kinds: OpenKinds, *, name: str = "effects") -> None:
+    """Carry out the effects of some kinds until SIGTERM or SIGINT; `name` is the process's in the log.
 
     Raises:
         SchemaVersionError: the database has another schema version than this program.
         ConfigurationError: the lease is too short for a call of one of the kinds.
     """
     bind = db.engine(settings, size=1)
-    process = runner.start("effects", settings, bind)
+    process = runner.start(name, settings, bind)
     bind.dispose()
     asyncio.run(_serve(process, settings, open_kinds))
 

@@ -9,6 +9,7 @@ from paidonce.app.settings import Settings
 from paidonce.app.steps import step
 from paidonce.workers.broker_lag import members
 from paidonce.workers.consumer_member import group_of
+from paidonce.workers.readings import topics_read
 
 
 def forget(settings: Settings, consumer: str) -> None:
@@ -23,7 +24,7 @@ def forget(settings: Settings, consumer: str) -> None:
         raise ConfigurationError(f"consumer {consumer} still runs ({running} in its group): stop it first")
     bind = db.engine(settings, size=1)
     try:
-        known = _forget(bind, settings.topic, consumer)
+        known = _forget(bind, settings, consumer)
     finally:
         bind.dispose()
     if consumer not in known:
@@ -31,10 +32,11 @@ def forget(settings: Settings, consumer: str) -> None:
 
 
 @step("forgetting.forget")
-def _forget(bind: Engine, topic: str, consumer: str) -> list[str]:
+def _forget(bind: Engine, settings: Settings, consumer: str) -> list[str]:
     """Return for whom something was kept until now."""
     with db.begin(bind) as tx:
-        known = {*readers.known(tx, topic), *starts.holders_ever(tx, topic)}
+        known = topics_read(tx, settings)
+        topic = known.get(consumer, settings.topic)
         readers.forget(tx, topic, consumer)
         starts.forget(tx, consumer=consumer, topic=topic)
     return sorted(known)

@@ -6,7 +6,7 @@ its events from, whatever the topic has forgotten. A day of the inbox goes when 
 in it for the retention, and nothing of it can come back (docs/design.md, "Retention").
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -16,14 +16,13 @@ from paidonce.app import installation
 from paidonce.app.clock import Clock
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import partitions, readers
+from paidonce.app.messaging.topics import about_of
 from paidonce.app.settings import Settings
 from paidonce.workers import broker_topic, cdc_slot, retention, windows
 from paidonce.workers.broker_lag import unread_since
 from paidonce.workers.consumer_member import group_of
 from paidonce.workers.leases import Session
 
-#: What is on the topic of the settings; whoever reads that has to get these.
-ABOUT = "payment"
 #: Events of a shard that wait are counted no further.
 WAITING_MOST = 100_000
 ONE_DAY = timedelta(days=1)
@@ -42,7 +41,7 @@ class Hold:
 
 
 class Holds:
-    """Answers for one round of the cleaner: Kafka is asked at most once, and only when a day may go."""
+    """Answers for one round of the cleaner: Kafka is asked at most once a topic, and only when a day may go."""
 
     def __init__(self, settings: Settings, bind: Engine, *, now: datetime, clock: Clock) -> None:
         """Begin a round; `now` is the database's time, `clock` this machine's."""
@@ -50,9 +49,9 @@ class Holds:
         self._bind = bind
         self._now = now
         self._wrong = self._of_clocks(abs(clock.now() - now))
-        self._unread: dict[str, datetime | None] | None = None
-        self._keeps: broker_topic.Keeps | None = None
-        self._topic_asked = False
+        #: topic -> consumer -> since when it has not read
+        self._unread: dict[str, dict[str, datetime | None]] = {}
+        self._keeps: dict[str, broker_topic.Keeps | None] = {}
 
     def of_outbox(self, session: Session, day: date) -> Hold | None:
         """Return why the outbox's partition of `day` stays; None when it may go.
@@ -126,35 +125,49 @@ class Holds:
 
     def _of_consumers(self, day: date, end: datetime) -> Hold | None:
         with self._bind.connect() as tx:
-            known = readers.known(tx, self._settings.topic)
-        unread = self._ask(known) if known else {}
+            known = {topic: readers.known(tx, topic) for topic in {*readers.topics(tx, self._settings.topic).values()}}
+        for topic in sorted(known):
+            hold = self._of_readers(topic, known[topic], day, end)
+            if hold is not None:
+                return hold
+        return None
+
+    def _of_readers(self, topic: str, known: Mapping[str, datetime], day: date, end: datetime) -> Hold | None:
+        unread, about = self._ask(topic, known), about_of(self._settings, topic)
         for consumer, since in known.items():
             # What the topic still has for it is cheap to see; what the topic has forgotten only the inbox knows.
             oldest = unread[consumer]
             if oldest is not None and oldest <= end + timedelta(seconds=self._settings.clock_skew_s):
                 return _behind(consumer, f"has read to {oldest:{MOMENT}} only: start it")
             with self._bind.connect() as tx:
-                missed = readers.missed(tx, consumer, day, about=ABOUT, since=since)
+                missed = readers.missed(tx, consumer, day, about=about, since=since)
             if missed is not None:
                 lost = f"never got event {missed.id} of {missed.created_at:{MOMENT}}: publish that day again"
                 return _behind(consumer, f"{lost} with `paidonce outbox replay`")
         return None
 
     def _of_topic(self, gone: datetime | None) -> Hold | None:
-        if not self._topic_asked:
-            self._keeps, self._topic_asked = broker_topic.keeps(self._settings, self._settings.topic), True
-        try:
-            retention.check(self._settings, self._keeps)
-        except ConfigurationError as error:
-            return Hold("topic", str(error))
-        comes_back = sum(retention.comes_back_within(self._settings, self._keeps).values(), timedelta())
-        return Hold("comes_back") if gone is not None and gone >= self._now - comes_back else None
+        with self._bind.connect() as tx:
+            topics = {self._settings.topic, *readers.topics(tx, self._settings.topic).values()}
+        for topic in sorted(topics):
+            if topic not in self._keeps:
+                self._keeps[topic] = broker_topic.keeps(self._settings, topic)
+            keeps = self._keeps[topic]
+            try:
+                retention.check(self._settings, keeps, name=topic)
+            except ConfigurationError as error:
+                return Hold("topic", str(error))
+            comes_back = sum(retention.comes_back_within(self._settings, keeps).values(), timedelta())
+            if gone is not None and gone >= self._now - comes_back:
+                return Hold("comes_back")
+        return None
 
-    def _ask(self, consumers: Collection[str]) -> dict[str, datetime | None]:
-        if self._unread is None:
+    def _ask(self, topic: str, consumers: Collection[str]) -> dict[str, datetime | None]:
+        if topic not in self._unread:
             groups = {group_of(self._settings, one): one for one in consumers}
-            self._unread = {groups[one]: since for one, since in unread_since(self._settings, groups).items()}
-        return self._unread
+            found = unread_since(self._settings, topic, groups)
+            self._unread[topic] = {groups[one]: since for one, since in found.items()}
+        return self._unread[topic]
 
 
 def _behind(consumer: str, said: str) -> Hold:

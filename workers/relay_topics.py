@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from paidonce.app import installation
 from paidonce.app.messaging.envelope import headers_of
+from paidonce.app.messaging.topics import topic_of
 from paidonce.app.settings import Settings
 from paidonce.workers.broker_admin import Topic, Topics
 from paidonce.workers.broker_producer import Record
@@ -40,7 +41,7 @@ class Routes:
 
     def topic_of(self, aggregatetype: str) -> str:
         """Return the topic of events about `aggregatetype`: `payment` goes to `payments`."""
-        return self._settings.topic if aggregatetype == "payment" else f"{aggregatetype}s"
+        return topic_of(self._settings, aggregatetype)
 
     def learn(self, names: Collection[str]) -> None:
         """Look at topics, and make those that are missing.

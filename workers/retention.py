@@ -23,10 +23,10 @@ def comes_back_within(settings: Settings, topic: Keeps | None = None) -> dict[st
     }
 
 
-def check(settings: Settings, topic: Keeps | None = None) -> None:
+def check(settings: Settings, topic: Keeps | None = None, *, name: str = "") -> None:
     """Refuse settings under which an old redelivery would be new again (docs/design.md, "Retention").
 
-    `topic` as in `comes_back_within`.
+    `topic` as in `comes_back_within`; `name` is that topic's, by default the one of the settings.
 
     Raises:
         ConfigurationError: names every number and its setting.
@@ -34,7 +34,7 @@ def check(settings: Settings, topic: Keeps | None = None) -> None:
     if topic is not None and topic.why_for_ever:
         raise ConfigurationError(
             f"the inbox forgets after {settings.inbox_retention_d} days (PAIDONCE_INBOX_RETENTION_D), but topic "
-            f"{settings.topic} keeps records for ever ({topic.why_for_ever}): set cleanup.policy=delete and a "
+            f"{name or settings.topic} keeps records for ever ({topic.why_for_ever}): set cleanup.policy=delete and a "
             f"retention.ms, {timedelta(days=settings.topic_retention_d) // timedelta(milliseconds=1)} for "
             f"{settings.topic_retention_d} days"
         )

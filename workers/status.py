@@ -1,6 +1,5 @@
 """How is it going? `paidonce status`: backlog, lag, leases, effects, dead letters, read from where each is."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,7 +12,7 @@ from sqlalchemy import Engine
 
 from paidonce.app import db, installation
 from paidonce.app.errors import ConfigurationError
-from paidonce.app.messaging import brakes, dead_letters, effects, parked, starts
+from paidonce.app.messaging import brakes, dead_letters, effects, parked
 from paidonce.app.settings import Settings
 from paidonce.workers import cdc_slot, leases, windows
 from paidonce.workers.broker import BrokerAwayError
@@ -23,6 +22,7 @@ from paidonce.workers.cdc_slot import Slot
 from paidonce.workers.consumer import SUBSCRIBERS
 from paidonce.workers.consumer_member import group_of
 from paidonce.workers.leases import Holder
+from paidonce.workers.readings import by_topic, topics_read
 
 #: Counting goes no further: whoever has more than this waiting has seen enough.
 WAITING_MOST = 100_000
@@ -43,7 +43,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Consumer:
-    """One consumer of the topic."""
+    """One consumer of one topic."""
 
     name: str
     #: records that it has not committed; None: it never committed, or Kafka does not answer
@@ -54,6 +54,8 @@ class Consumer:
     parked_oldest_s: float | None
     #: why it stands still; None: it does not
     brake: str | None
+    #: what it reads
+    topic: str
 
 
 @dataclass(frozen=True)
@@ -105,29 +107,36 @@ def _read(settings: Settings, bind: Engine) -> Status:
         count = installation.shards(tx)
         waiting = parked.oldest(tx)
         standing = {one.consumer: one.reason for one in brakes.all_engaged(tx)}
-        names = sorted({*SUBSCRIBERS, *starts.holders_ever(tx, settings.topic), *waiting, *standing})
+        topics = dict.fromkeys([*SUBSCRIBERS, *waiting, *standing], settings.topic) | topics_read(tx, settings)
         states, dead = effects.count_by_state(tx), [DeadLetters(*one) for one in dead_letters.counts(tx)]
-    marks, behind, error = _ask_kafka(settings, count, names)
+    marks, behind, error = _ask_kafka(settings, count, topics)
     with psycopg.connect(db.libpq_dsn(settings), autocommit=True) as session:
         shards = [_shard(session, shard, marks.get(shard)) for shard in range(count)]
         held = leases.holders(session)
         cdc = cdc_slot.look(session, settings.cdc_slot) if settings.cdc_slot else None
-    consumers = [_consumer(name, behind.get(name), waiting.get(name), standing.get(name)) for name in names]
+    consumers = [
+        _consumer(name, behind.get(name), waiting.get(name), standing.get(name), topics[name])
+        for name in sorted(topics)
+    ]
     return Status(shards, consumers, states, dead, held, error, cdc)
 
 
-def _consumer(name: str, lag: int | None, waiting: tuple[int, timedelta] | None, brake: str | None) -> Consumer:
+def _consumer(
+    name: str, lag: int | None, waiting: tuple[int, timedelta] | None, brake: str | None, topic: str
+) -> Consumer:
     count, oldest_s = (waiting[0], waiting[1].total_seconds()) if waiting else (0, None)
-    return Consumer(name, lag, count, oldest_s, brake)
+    return Consumer(name, lag, count, oldest_s, brake, topic)
 
 
 def _ask_kafka(
-    settings: Settings, shards: int, names: Sequence[str]
+    settings: Settings, shards: int, topics: dict[str, str]
 ) -> tuple[dict[int, int], dict[str, int | None], str | None]:
     """Return shard -> number, consumer -> lag, and what went wrong."""
     try:
-        groups = {group_of(settings, name): name for name in names}
-        behind = {groups[group]: lag for group, lag in lags(settings, [*groups]).items()}
+        behind: dict[str, int | None] = {}
+        for topic, names in by_topic(topics).items():
+            groups = {group_of(settings, name): name for name in names}
+            behind |= {groups[group]: lag for group, lag in lags(settings, topic, groups).items()}
         reader = Marks(settings)
         try:
             found = {shard: reader.read(shard) for shard in range(shards)}
@@ -151,8 +160,8 @@ def _show(status: Status) -> None:
     else:
         shards = [[*asdict(one).values()] for one in status.outbox]
         _table(console, "outbox", ("shard", "waiting", "window", "in Kafka"), shards)
-    consumers = [[one.name, one.lag, one.parked, _rounded(one.parked_oldest_s)] for one in status.consumers]
-    _table(console, "consumers", ("name", "lag", "parked", "oldest, seconds"), consumers)
+    consumers = [[one.name, one.topic, one.lag, one.parked, _rounded(one.parked_oldest_s)] for one in status.consumers]
+    _table(console, "consumers", ("name", "topic", "lag", "parked", "oldest, seconds"), consumers)
     for one in status.consumers:
         if one.brake:
             console.print(

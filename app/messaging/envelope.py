@@ -14,7 +14,7 @@ import orjson
 
 #: CloudEvents `source`: which installation wrote it does not matter to anyone yet.
 SOURCE = "/paidonce"
-CONTENT_TYPE = "application/json"
+CONTENT_TYPE_NAME, CONTENT_TYPE = "content-type", "application/json"
 #: CloudEvents `specversion`: what this program writes and reads.
 SPECVERSION = "1.0"
 #: The header with the form of the payload, where a writer names one.
@@ -27,7 +27,7 @@ REPLAYED = "ce_replayedtime"
 ALIKE = (
     ("ce_specversion", SPECVERSION.encode()),
     ("ce_source", SOURCE.encode()),
-    ("content-type", CONTENT_TYPE.encode()),
+    (CONTENT_TYPE_NAME, CONTENT_TYPE.encode()),
 )
 #: Headers that say what a message is. Each may come once: two of them may contradict each other.
 SINGLE = frozenset({"message-id", "ce_type", "ce_specversion", DATASCHEMA})

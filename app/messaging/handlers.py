@@ -38,6 +38,13 @@ class Subscriber:
     known: frozenset[str] | None = None
     #: values of the header `ce_dataschema` that `work` understands; a message without one is always understood
     dataschemas: frozenset[str] = frozenset()
+    #: whether each message is a transaction of its own, because its work leaves the database
+    alone: bool = False
+
+    @property
+    def key_name(self) -> str:
+        """What the key of a message is called in the log."""
+        return "payment_id" if self.aggregatetype == "payment" else "key"
 
     def refuses(self, message: Message) -> str:
         """Return why `message` must neither reach `work` nor be passed over; empty when it may."""
@@ -61,6 +68,7 @@ def each(
     hints: tuple[str, ...] = (OUTBOX,),
     known: frozenset[str] | None = None,
     dataschemas: frozenset[str] = frozenset(),
+    alone: bool = False,
 ) -> Subscriber:
     """Return the subscriber `name` that calls `handlers[type]` for each message."""
 
@@ -72,4 +80,4 @@ def each(
                 break
         return outcomes
 
-    return Subscriber(name, frozenset(handlers), work, aggregatetype, hints, known, dataschemas)
+    return Subscriber(name, frozenset(handlers), work, aggregatetype, hints, known, dataschemas, alone)

@@ -19,6 +19,13 @@ from paidonce.app.tables import outbox
 #: Bytes that Kafka adds around key, value and headers of one record, at most (varints, CRC, batch).
 RECORD_OVERHEAD_BYTES = 512
 
+#: The same statement for whoever appends on a connection of their own (app/yours/outbox.py, docs/outbox-contract.md).
+APPEND = """
+    INSERT INTO outbox (id, aggregatetype, aggregateid, type, sequence, payload, headers)
+    VALUES (CAST(%(id)s AS uuid), %(aggregatetype)s, %(aggregateid)s, %(type)s, %(sequence)s, %(payload)s,
+            CAST(%(headers)s AS jsonb))
+"""
+
 #: Originals only: a copy of a copy would tell nobody anything.
 IN_RANGE = """
        created_at >= %(start)s AND created_at < %(end)s AND NOT jsonb_exists(headers, %(mark)s)

@@ -59,6 +59,12 @@ def known(tx: Connection, topic: str) -> dict[str, datetime]:
     return {row.consumer: row.since for row in tx.execute(found)}
 
 
+def topics(tx: Connection, first: str) -> dict[str, str]:
+    """Return consumer -> topic for all who count on any; who counts on `first` counts there."""
+    found = tx.execute(select(readers.c.consumer, readers.c.topic))
+    return dict(sorted((tuple(row) for row in found), key=lambda one: (one[1] == first, one)))
+
+
 def forget(tx: Connection, topic: str, consumer: str) -> None:
     """Count on `consumer` no longer."""
     tx.execute(delete(readers).where(readers.c.topic == topic, readers.c.consumer == consumer))

@@ -63,9 +63,10 @@ def holds(tx: Connection, *, consumer: str, topic: str, partitions: Collection[i
     return len(found.all()) == len(partitions)
 
 
-def holders_ever(tx: Connection, topic: str) -> set[str]:
-    """Return which consumers have ever held a partition of `topic`."""
-    return set(tx.scalars(select(starts.c.consumer).where(starts.c.topic == topic).distinct()))
+def topics(tx: Connection, first: str) -> dict[str, str]:
+    """Return consumer -> topic for everybody who has ever held a partition; who has held one of `first` reads that."""
+    held = select(starts.c.consumer, starts.c.topic).where(starts.c.topic != PARKED).distinct()
+    return dict(sorted((tuple(row) for row in tx.execute(held)), key=lambda one: (one[1] == first, one)))
 
 
 def forget(tx: Connection, *, consumer: str, topic: str) -> None:

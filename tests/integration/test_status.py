@@ -91,7 +91,7 @@ def test_a_groups_lag_is_what_it_has_not_committed(settings: Settings) -> None:
     consumer.assign([TopicPartition(settings.topic, 0)])
     consumer.commit({TopicPartition(settings.topic, 0): OffsetAndMetadata(3, "", -1)})
     consumer.close()
-    assert lags(settings, [group, "never-seen"]) == {group: 7, "never-seen": None}
+    assert lags(settings, settings.topic, [group, "never-seen"]) == {group: 7, "never-seen": None}
 
 
 def test_what_one_group_has_not_read_is_found_for_the_next_one_too(settings: Settings) -> None:
@@ -107,7 +107,7 @@ def test_what_one_group_has_not_read_is_found_for_the_next_one_too(settings: Set
         consumer.assign([TopicPartition(settings.topic, 0)])
         consumer.commit({TopicPartition(settings.topic, 0): OffsetAndMetadata(0, "", -1)})
         consumer.close()
-    found = unread_since(settings, groups)
+    found = unread_since(settings, settings.topic, groups)
     assert {group: at and round(at.timestamp() * 1000) for group, at in found.items()} == dict.fromkeys(
         groups, sent.timestamp
     )
