@@ -89,6 +89,7 @@ lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness,
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@MYPYPATH=$(VENV)/typecheck $(BIN)/mypy -p paidonce
+	@$(BIN)/mypy --strict examples/client
 	@$(BIN)/pytest -q -p no:randomly tests/test_tidy.py tests/test_imports.py tests/test_links.py
 
 # mypy does not see packages through setuptools' editable finder, so it gets a tree of links.

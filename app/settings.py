@@ -19,6 +19,9 @@ from paidonce.app.settings_yours import YoursSettings
 
 #: Requests per time, in the notation of the library that counts them; or nothing.
 RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
+#: Seconds of the longest lease that anybody may set. What lasts longer was given before the database's clock was set
+#: back, so it counts as run out: ten minutes is the longest that a dead owner's lease can stand still.
+LEASE_LONGEST_S = 600.0
 
 
 class Settings(ProviderSettings, YoursSettings):
@@ -167,6 +170,7 @@ class Settings(ProviderSettings, YoursSettings):
     )
     relay_lease_s: float = Field(
         10.0,
+        le=LEASE_LONGEST_S,
         description="Seconds until another relay takes over a dead one's shard; Kafka's time limits follow it.",
     )
     relay_name: str = Field(
@@ -230,7 +234,7 @@ class Settings(ProviderSettings, YoursSettings):
 
     # --- the cleaner: see docs/design.md, "Retention"
     cleaner_interval_s: float = Field(60.0, description="Seconds between two rounds of the cleaner.")
-    cleaner_lease_s: float = Field(30.0, description="Seconds until another cleaner takes over.")
+    cleaner_lease_s: float = Field(30.0, le=LEASE_LONGEST_S, description="Seconds until another cleaner takes over.")
     partitions_ahead_d: int = Field(
         7, description="Days ahead for which partitions exist: a cleaner may be away a week."
     )

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -22,10 +22,11 @@ from paidonce.app.issuers import OpaqueTokens, TrustedIssuer
 from paidonce.app.messaging import partitions
 from paidonce.app.settings import Settings
 from paidonce.app.webhooks.signing import check_secret
-from paidonce.workers import retention
+from paidonce.workers import leases, retention
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_admin import Topic, Topics
 from paidonce.workers.broker_topic import keeps
+from paidonce.workers.outbox_repair_mend import REPAIR_LEASE_S
 from paidonce.workers.relay_topics import PARTITIONS
 
 #: Seconds for one question to one server.
@@ -89,7 +90,7 @@ def addresses(settings: Settings) -> str:
 
 
 def postgres(settings: Settings) -> str:
-    """The database answers, is a primary, has our schema, partitions and a true clock."""
+    """The database answers, is a primary, has our schema, partitions and a true clock, which was not set back."""
     bind = db.engine(settings, size=1)
     try:
         with bind.connect() as tx:
@@ -118,6 +119,7 @@ def _postgres(tx: Connection, settings: Settings) -> str:
     if shards not in {None, str(settings.outbox_shards)}:
         raise WrongError(f"was made with {shards} shards: set PAIDONCE_OUTBOX_SHARDS={shards}")
     _partitions(tx)
+    _leases(tx, settings)
     return f"version {version // 10_000}, schema {db.SCHEMA_VERSION}"
 
 
@@ -128,6 +130,18 @@ def _partitions(tx: Connection) -> None:
         missing = [day for ahead in range(AHEAD_D_LEAST + 1) if (day := today + timedelta(days=ahead)) not in days]
         if missing:
             raise WrongError(f"has no partition of {table} for {missing[0]}: run `paidonce cleaner`, or once `migrate`")
+
+
+def _leases(tx: Connection, settings: Settings) -> None:
+    longest_s = max(settings.relay_lease_s, settings.cleaner_lease_s, REPAIR_LEASE_S)
+    for one in leases.holders(cast("leases.Session", tx.connection.driver_connection)):
+        if one.left_s > longest_s:
+            raise WrongError(
+                f"lease {one.name} held by {one.owner} lasts {one.left_s:.0f} s, longer than these settings give "
+                f"({longest_s:g}), so the clock was set back (or that process has other settings): nothing is to be "
+                f"done; an owner that lives renews it in a moment, a dead one's is free when that time is over, and "
+                f"at once above {leases.LONGEST_S:g} s"
+            )
 
 
 def kafka(settings: Settings) -> str:

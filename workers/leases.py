@@ -2,7 +2,8 @@
 
 Not a session's advisory lock: that vanishes with the session and breaks behind a pooler in
 transaction mode (docs/design.md, "Leases"). An owner that slept past its lease finds out by its
-epoch, wherever that matters. Home of the table `leases`.
+epoch, wherever that matters. A clock that was set back would keep a dead owner's lease for as long:
+one that lasts longer than anybody may set counts as run out. Home of the table `leases`.
 """
 
 import os
@@ -15,16 +16,23 @@ import psycopg
 
 from paidonce.app.clock import new_id
 from paidonce.app.errors import LeaseLostError
+from paidonce.app.settings import LEASE_LONGEST_S
 from paidonce.app.steps import step
 
 Session = psycopg.Connection[Any]
+
+#: Seconds, the longest lease that any setting may give.
+LONGEST_S = LEASE_LONGEST_S
+_LONGEST = {"longest_s": LONGEST_S}
 
 ACQUIRE = """
     INSERT INTO leases AS held (name, owner, epoch, expires_at)
     VALUES (%(name)s, %(owner)s, 1, clock_timestamp() + %(for_s)s * interval '1 second')
         ON CONFLICT (name) DO UPDATE
        SET owner = EXCLUDED.owner, epoch = held.epoch + 1, expires_at = EXCLUDED.expires_at
-     WHERE held.owner IS NULL OR held.expires_at < clock_timestamp()
+     WHERE held.owner IS NULL
+        OR held.expires_at NOT BETWEEN clock_timestamp()
+                                   AND clock_timestamp() + %(longest_s)s * interval '1 second'
     RETURNING epoch
 """
 RENEW = """
@@ -37,8 +45,16 @@ RELEASE = """
      WHERE name = %(name)s AND owner = %(owner)s AND epoch = %(epoch)s
 """
 REMOVE = "DELETE FROM leases WHERE name = %(name)s AND owner = %(owner)s AND epoch = %(epoch)s"
-SWEEP = "DELETE FROM leases WHERE starts_with(name, %(prefix)s) AND expires_at < clock_timestamp()"
-HELD_NOW = "SELECT name FROM leases WHERE owner IS NOT NULL AND expires_at >= clock_timestamp()"
+SWEEP = """
+    DELETE FROM leases
+     WHERE starts_with(name, %(prefix)s)
+       AND expires_at NOT BETWEEN clock_timestamp() AND clock_timestamp() + %(longest_s)s * interval '1 second'
+"""
+HELD_NOW = """
+    SELECT name FROM leases
+     WHERE owner IS NOT NULL
+       AND expires_at BETWEEN clock_timestamp() AND clock_timestamp() + %(longest_s)s * interval '1 second'
+"""
 HOLDERS = """
     SELECT name, owner, epoch, extract(epoch FROM expires_at - clock_timestamp())::float8
       FROM leases WHERE owner IS NOT NULL ORDER BY name
@@ -54,7 +70,7 @@ class Holder:
     name: str
     owner: str
     epoch: int
-    #: seconds that are left; below 0 it is free, and nobody has taken it
+    #: seconds that are left; below 0, or above LONGEST_S, it is free, and nobody has taken it
     left_s: float
 
 
@@ -79,7 +95,7 @@ def free(session: Session, names: Iterable[str]) -> set[str]:
 
 def held(session: Session) -> set[str]:
     """Return the names that somebody holds right now."""
-    return {name for (name,) in session.execute(HELD_NOW)}
+    return {name for (name,) in session.execute(HELD_NOW, _LONGEST)}
 
 
 def holders(session: Session) -> list[Holder]:
@@ -90,7 +106,7 @@ def holders(session: Session) -> list[Holder]:
 @step("leases.acquire")
 def acquire(session: Session, name: str, owner: str, *, for_s: float) -> Lease | None:
     """Take the lease `name` for `for_s` seconds under a new epoch; None while somebody holds it."""
-    row = session.execute(ACQUIRE, {"name": name, "owner": owner, "for_s": for_s}).fetchone()
+    row = session.execute(ACQUIRE, {"name": name, "owner": owner, "for_s": for_s} | _LONGEST).fetchone()
     return Lease(name, owner, row[0]) if row else None
 
 
@@ -120,7 +136,7 @@ def remove(session: Session, lease: Lease) -> None:
 @step("leases.sweep")
 def sweep(session: Session, prefix: str) -> int:
     """Forget the leases with names that begin so and whose time is over; return how many."""
-    return session.execute(SWEEP, {"prefix": prefix}).rowcount
+    return session.execute(SWEEP, {"prefix": prefix} | _LONGEST).rowcount
 
 
 def _parameters(lease: Lease) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from paidonce.workers.outbox_repair import Finding
 
 #: Seconds for a shard's lease: a relay that has it looks for moments only, every half minute, if it stands still.
 LEASE_WITHIN_S = 8.0
+#: Seconds that a repair holds a shard, at least: a relay that took it in the midst would fence the repair.
+REPAIR_LEASE_S = 30.0
 #: Seconds between attempts.
 LOOK_S = 0.1
 #: Seconds for a reloaded outbox to be written anew: millions of rows take minutes.
@@ -82,8 +84,7 @@ def _take(settings: Settings, session: Session, shard: int) -> Lease:
 
 
 def _lease_s(settings: Settings) -> float:
-    # A relay that took the shard in the midst of a repair would fence it.
-    return max(settings.relay_lease_s, 30.0)
+    return max(settings.relay_lease_s, REPAIR_LEASE_S)
 
 
 def _fenced(settings: Settings, shard: int) -> Publisher:

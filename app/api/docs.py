@@ -75,6 +75,7 @@ def _operation(path: str, handler: Callable[[Call], Awaitable[Reply]], summary: 
         handler=handler,
         tag="docs",
         summary=summary,
+        path_values={"asset": ("start.js", *_MEDIA_TYPES)} if handler is asset else {},
         headers=headers,
         answers=answers,
         answer_media_type=media_type,

@@ -5,13 +5,16 @@ added here: parameters, bodies, headers, and every error with its code.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from paidonce.app.api import problems
+from paidonce.app.api.headers import RETRY_AFTER, parameter
+from paidonce.app.api.links import LINKS
 from paidonce.app.api.operation import Operation
 from paidonce.app.api.schemas import Query
 from paidonce.app.auth import policy
@@ -29,30 +32,6 @@ from paidonce.app.errors import (
     UnprocessableError,
 )
 
-HEADERS: Mapping[str, dict[str, Any]] = {
-    "Idempotency-Key": {
-        "required": True,
-        "description": "Names this request: the same key again gets the same answer, and nothing happens twice. "
-        'Bare or quoted, 1 to 255 visible ASCII characters: `order-1001` and `"order-1001"` are the same key.',
-        "schema": {"type": "string", "minLength": 1, "maxLength": 257},
-        "example": "order-1001",
-    },
-    "If-Match": {
-        "required": True,
-        "description": "The ETag that the change is based on, or `*`.",
-        "schema": {"type": "string"},
-        "example": '"1"',
-    },
-    "If-None-Match": {
-        "required": False,
-        "description": "ETags that you have. GET answers 304 for the current one; PUT with `*` only creates.",
-        "schema": {"type": "string"},
-        "example": '"1"',
-    },
-    "webhook-id": {"required": True, "description": "The event's id.", "schema": {"type": "string"}},
-    "webhook-timestamp": {"required": True, "description": "Unix seconds.", "schema": {"type": "string"}},
-    "webhook-signature": {"required": True, "description": "`v1,<base64>` …", "schema": {"type": "string"}},
-}
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _PROBLEM_SCHEMA = {
     "title": "Problem",
@@ -88,7 +67,8 @@ def described(operation: Operation) -> dict[str, Any]:
     if not public:
         extra["security"] = [{"bearer": []}]
     if operation.body is not None:
-        content = {"schema": operation.body.model_json_schema(), "example": operation.body_example}
+        schema, _ = _body_schema(operation.body)
+        content = {"schema": schema, "example": operation.body_example}
         extra["requestBody"] = {
             "required": not operation.body_optional,
             "content": dict.fromkeys(operation.media_types, content),
@@ -122,11 +102,13 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _give_examples(app: FastAPI, document: dict[str, Any]) -> None:
-    """Put the examples in last: FastAPI leaves out every member that is null."""
+    """Put the examples in last: FastAPI leaves out every member that is null. And what the bodies refer to."""
     for route in app.routes:
         operation: Operation | None = getattr(route, "operation", None)
         if operation is None:
             continue
+        if operation.body is not None:
+            document["components"]["schemas"] |= _body_schema(operation.body)[1]
         shown = document["paths"][operation.path][operation.method.lower()]
         for media_type in operation.media_types if operation.body is not None else ():
             shown["requestBody"]["content"][media_type]["example"] = operation.body_example
@@ -135,20 +117,24 @@ def _give_examples(app: FastAPI, document: dict[str, Any]) -> None:
                 shown["responses"][str(status)]["content"][operation.answer_media_type]["example"] = operation.example
 
 
+def _body_schema(model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the schema of a body, and by name those that it refers to."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return schema, schema.pop("$defs", {})
+
+
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
-        {"name": part[1:-1], "in": "path", "required": True, "schema": _path_schema(part[1:-1])}
+        {"name": part[1:-1], "in": "path", "required": True, "schema": _path_schema(part[1:-1], operation)}
         for part in operation.path.split("/")
         if part.startswith("{")
     ]
-    for name in operation.headers:
-        shown = HEADERS[name.rstrip("?")]
-        required = shown["required"] and not name.endswith("?")
-        found.append({"name": name.rstrip("?"), "in": "header", **shown, "required": required})
-    return [*found, *_query_parameters(operation.query)]
+    return [*found, *map(parameter, operation.headers), *_query_parameters(operation.query)]
 
 
-def _path_schema(name: str) -> dict[str, Any]:
+def _path_schema(name: str, operation: Operation) -> dict[str, Any]:
+    if name in operation.path_values:
+        return {"type": "string", "enum": list(operation.path_values[name])}
     if name in ("customer_id", "cart_id"):
         return {"type": "string", "pattern": "^[A-Za-z0-9._~:@-]{1,128}$"}
     return {"type": "string", "format": "uuid"} if name.endswith("_id") else {"type": "string"}
@@ -158,7 +144,16 @@ def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
     if query is None:
         return []
     members = query.model_json_schema()["properties"]
-    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in members.items()]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _not_null(schema)}
+        for name, schema in members.items()
+    ]
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Leave out null, which no query can say: such a parameter is left out."""
+    found = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    return found[0] if len(found) == 1 else schema
 
 
 def _answers(operation: Operation) -> dict[int | str, dict[str, Any]]:
@@ -171,6 +166,7 @@ def _answers(operation: Operation) -> dict[int | str, dict[str, Any]]:
         answer: dict[str, Any] = {"description": _DESCRIPTIONS[status], "headers": headers}
         if model is not None:
             answer["model"] = model
+            answer["links"] = LINKS.get(model, {})
         elif status == 200:
             answer["content"] = {operation.answer_media_type: {"schema": {}}}
         found[status] = answer
@@ -210,6 +206,7 @@ def _problems(operation: Operation, *, public: bool, scoped: bool) -> dict[int |
 
 def _by_status(every: Sequence[type[Problem]]) -> dict[int | str, dict[str, Any]]:
     examples: dict[int, dict[str, Any]] = defaultdict(dict)
+    later = {problem.status for problem in every if problem.retry_after is not None or problem is RateLimitedError}
     for problem in every:
         shown = {
             "type": problems.TYPE_BASE + problem.code,
@@ -223,6 +220,7 @@ def _by_status(every: Sequence[type[Problem]]) -> dict[int | str, dict[str, Any]
         status: {
             "description": "One of: " + ", ".join(f"`{code}`" for code in sorted(codes)) + ".",
             "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM, "examples": codes}},
+            "headers": {"Retry-After": RETRY_AFTER} if status in later else {},
         }
         for status, codes in sorted(examples.items())
     }

@@ -104,7 +104,9 @@ class Operation:
     body_optional: bool = False
     media_types: tuple[str, ...] = (bodies.JSON,)
     query: type[Query] | None = None
-    #: names in app/api/openapi.py
+    #: path parameter -> all that it may be, where that is known
+    path_values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: names in app/api/headers.py
     headers: tuple[str, ...] = ()
     #: response header -> meaning
     answer_headers: Mapping[str, str] = field(default_factory=dict)

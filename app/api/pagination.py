@@ -10,6 +10,8 @@ from paidonce.app.api.problems import InvalidParameterError, MemberError
 
 #: Stands first in every cursor; another form of it gets another mark.
 _MARK = b"\x01"
+#: How 17 bytes that begin with the mark look in base64url.
+CURSOR = "^A[Q-Za-f][A-Za-z0-9_-]{20}[AEIMQUYcgkosw048]$"
 
 
 def encode(last: UUID) -> str:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from paidonce.app.api.currencies import known
+from paidonce.app.api.currencies import CURRENCIES, known
+from paidonce.app.api.pagination import CURSOR
 from paidonce.app.api.problems import InvalidBodyError, InvalidParameterError, MemberError
 from paidonce.app.payments.events import EventType
 from paidonce.app.payments.model import PaymentStatus, RefundStatus
@@ -19,12 +20,16 @@ from paidonce.app.payments.model import PaymentStatus, RefundStatus
 AMOUNT_MAX = 99_999_999_999
 METADATA_ENTRIES_MAX = 50
 
+_FOUR, _TWO, _THREE = "[A-Za-z0-9+/]{4}", "[A-Za-z0-9+/]{2}==", "[A-Za-z0-9+/]{3}="
+#: 24 to 64 bytes: 8 to 21 groups of three, and what is left over
+_SECRET = f"^whsec_(?:(?:{_FOUR}){{8,20}}(?:{_FOUR}|{_TWO}|{_THREE})?|(?:{_FOUR}){{21}}(?:{_TWO})?)$"
+
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, description="Integer minor units of the currency.")]
 CurrencyCode = Annotated[
     str,
     StringConstraints(min_length=3, max_length=3),
     AfterValidator(known),
-    Field(description="ISO 4217 code, three capital letters."),
+    Field(description="ISO 4217 code, three capital letters.", json_schema_extra={"enum": sorted(CURRENCIES)}),
 ]
 Identifier = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9._~:@-]{1,128}$"), Field(description="An id that you choose.")
@@ -35,7 +40,28 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 MetadataName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=500)]
 Metadata = Annotated[dict[MetadataName, MetadataValue], Field(max_length=METADATA_ENTRIES_MAX)]
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]{1,64}@[^@\s]{1,190}$")]
+# Blanks and controls by name: what \s is, the languages of patterns do not agree.
+_IN_EMAIL = r"[^@\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+Email = Annotated[str, StringConstraints(pattern=f"^{_IN_EMAIL}{{1,64}}@{_IN_EMAIL}{{1,190}}$")]
+
+
+WebhookUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2_048,
+        description="https, on the public internet.",
+        json_schema_extra={"pattern": "^https?://[!-~]+$"},
+    ),
+]
+WebhookSecret = Annotated[
+    str,
+    Field(
+        max_length=128,
+        description="`whsec_` and base64 of 24 to 64 bytes; never shown.",
+        json_schema_extra={"pattern": _SECRET},
+    ),
+]
 
 
 class Body(BaseModel):
@@ -96,9 +122,10 @@ class CustomerPut(Body):
 
 
 class CustomerPatch(Body):
-    """A merge patch (RFC 7396) of a customer; null removes."""
+    """A merge patch (RFC 7396) of a customer; null removes what a customer can be without."""
 
-    name: Line | None = None
+    #: the default is never read: what is merged is the document itself
+    name: Line = Field(default_factory=str)
     email: Email | None = None
     metadata: dict[MetadataName, MetadataValue | None] | None = None
 
@@ -106,8 +133,8 @@ class CustomerPatch(Body):
 class WebhookEndpointPut(Body):
     """Where events go; without `events` all of them do."""
 
-    url: Annotated[str, Field(min_length=1, max_length=2_048, description="https, on the public internet.")]
-    secret: Annotated[str, Field(max_length=128, description="`whsec_` and base64 of 24 to 64 bytes; never shown.")]
+    url: WebhookUrl
+    secret: WebhookSecret
     events: Annotated[list[EventType], Field(min_length=1, max_length=32)] | None = None
 
 
@@ -134,8 +161,12 @@ def _digits(value: Any) -> Any:
     return value
 
 
-Limit = Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100, description="Entries of a page, at most.")]
-Cursor = Annotated[str, Field(max_length=64, description="The `next_cursor` of the page before.")]
+# The bounds stand first: behind a validator they would not reach the OpenAPI document.
+Limit = Annotated[int, Field(ge=1, le=100, description="Entries of a page, at most."), BeforeValidator(_digits)]
+Cursor = Annotated[
+    str,
+    Field(max_length=64, description="The `next_cursor` of the page before.", json_schema_extra={"pattern": CURSOR}),
+]
 
 
 class Page(Query):

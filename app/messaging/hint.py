@@ -5,6 +5,7 @@ of the whole server has at a time (9.4k to 2.4k commits/s, measured). A hint may
 harm: whoever listens polls as well (docs/design.md, "Relay").
 """
 
+import contextlib
 from collections.abc import Iterable
 from threading import Event, Lock, Thread
 from typing import Any
@@ -80,9 +81,12 @@ class Hinter:
             self._notify("; ".join(f'NOTIFY "{channel}"' for channel in channels))
         except psycopg.Error as error:
             structlog.get_logger().debug("hint_failed", error=repr(error))
-            self._disconnect()
-            return False
-        return True
+        except Exception:  # noqa: BLE001  a thread that ended would give no hint until the process starts anew
+            structlog.get_logger().exception("hint_crashed")
+        else:
+            return True
+        self._disconnect()
+        return False
 
     @step("hint.notify")
     def _notify(self, statements: str) -> None:
@@ -94,6 +98,7 @@ class Hinter:
             raise psycopg.OperationalError(result.get_error_message())
 
     def _disconnect(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            with contextlib.suppress(Exception):  # it is given up, whatever is wrong with it
+                session.close()

@@ -1,8 +1,10 @@
 """Does each method of each route keep what HTTP promises? Called three times; state and answers compared."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -232,6 +234,27 @@ def shown(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
 
 def test_every_operation_has_a_case() -> None:
     assert {(operation.method, operation.path) for operation in OPERATIONS} <= {(c.method, c.template) for c in CASES}
+
+
+def test_the_page_on_retries_says_what_the_cases_show() -> None:
+    """docs/http.md has a row for each operation and no other, with the promise that its first case keeps."""
+    page = (Path(__file__).parents[3] / "docs" / "http.md").read_text()
+    rows = re.findall(r"^\| `([A-Z]+) (/\S*)` \| (\w+) \|", page, re.MULTILINE)
+    words = {
+        SAFE: "safe",
+        IDEMPOTENT: "idempotent",
+        REPLAYED: "replayed",
+        CONDITIONAL: "conditional",
+        RENEWED: "renewed",
+    }
+    shown: dict[tuple[str, str], str] = {}
+    for case in CASES:
+        if case.promise is not REFUSED:
+            shown.setdefault((case.method, case.template), words[case.promise])
+    assert len(rows) == len(OPERATIONS)
+    assert {(method, path): word for method, path, word in rows} == {
+        (operation.method, operation.path): shown[operation.method, operation.path] for operation in OPERATIONS
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
