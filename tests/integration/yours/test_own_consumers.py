@@ -16,7 +16,7 @@ from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import partitions, readers
 from paidonce.app.yours import handlers
 from paidonce.app.yours.handlers import MARK
-from paidonce.workers import brake, consumer, dead_letters, doctor_checks, forgetting, readings, status
+from paidonce.workers import brake, dead_letters, doctor_checks, forgetting, readings, status
 from paidonce.workers.holds import Holds
 
 CONTRACT = Path(__file__).parents[3] / "docs/outbox-contract.md"
@@ -171,6 +171,7 @@ def keep_for_ever(shop) -> None:
     admin.close()
 
 
+@pytest.mark.slow
 def test_it_may_start_before_its_first_event_and_makes_its_topic(shop, stock) -> None:
     member = shop.member(stock)
     shop.until(lambda: member.joined)
@@ -201,18 +202,3 @@ def test_the_statement_of_the_contract_reaches_the_handler(shop) -> None:
 
     shop.member(subscriber(reserve, f"{shop.about}.placed"))
     shop.until(lambda: shop.rows("SELECT id, item FROM shop.reserved") == [("o-1", "tea")])
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "said"),
-    [
-        ("stock", {}, "--handlers or --push"),
-        ("ledger", {"modules": ["shop"]}, "Paidonce's own"),
-        ("stock", {"modules": ["shop"], "pushes": ["order.placed=http://127.0.0.1"]}, "not both"),
-        ("stock", {"pushes": ["order.placed=http://127.0.0.1/"]}, "PAIDONCE_PUSH_SECRET"),
-        ("stock", {"modules": ["no_such_shop"]}, "there is no module no_such_shop"),
-    ],
-)
-def test_what_cannot_be_a_consumer_is_refused_with_what_to_do(name, options, said, settings) -> None:
-    with pytest.raises(ConfigurationError, match=said):
-        consumer.main(settings, name, **options)

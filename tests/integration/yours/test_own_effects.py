@@ -103,7 +103,7 @@ async def test_a_look_up_tells_what_came_of_it(shop, bind_async) -> None:
     assert (len(outside.asked), outside.settled) == (1, [effects.Succeeded({"id": "o-1"})])
 
 
-@pytest.mark.parametrize("repeats", [True, False])
+@pytest.mark.parametrize("repeats", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_what_is_refused_is_a_dead_letter_and_sent_again_only_where_it_may_be(shop, bind_async, repeats) -> None:
     outside = Outside(effects.Refused("smtp-550", {}), effects.Succeeded({}))
     enqueue(shop, "o-1")

@@ -66,7 +66,7 @@ def test_it_is_there_with_the_commit_and_never_without(how, database, bind) -> N
     assert rows(database) == [(str(id_), *WRITTEN)]
 
 
-@pytest.mark.parametrize("how", ["session", "connection"])
+@pytest.mark.parametrize("how", ["session", pytest.param("connection", marks=pytest.mark.slow)])
 async def test_on_asyncio_with_either_driver(how, database, async_bind) -> None:
     async with AsyncSession(async_bind) if how == "session" else async_bind.connect() as tx:
         await outbox.append_async(tx, *ARGUMENTS)
@@ -81,6 +81,7 @@ async def test_on_asyncio_with_either_driver(how, database, async_bind) -> None:
     assert rows(database, "SELECT kind, subject, request FROM effects") == [("receipt", "o-1", WRITTEN[4])]
 
 
+@pytest.mark.slow
 async def test_on_asyncio_with_psycopg_alone(database) -> None:
     async with await psycopg.AsyncConnection.connect(database) as tx:
         id_ = await outbox.append_async(tx, *ARGUMENTS, **MORE)

@@ -1,4 +1,4 @@
-"""The shop under SIGKILL: every process in turn, while customers order; then tables, topic and mailbox are asked.
+"""The shop under SIGKILL: every process in turn, the workers also where it hurts most; then the witnesses are asked.
 
 None of these witnesses is code of the shop or of Paidonce: plain SQL, a Kafka reader, an SMTP server, the customers'
 own notes of what they were answered.
@@ -6,7 +6,7 @@ own notes of what they were answered.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from itertools import count
@@ -18,9 +18,12 @@ import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 
-from paidonce.chaos import witnesses
+from paidonce.chaos import launch, witnesses
+from paidonce.chaos.orders import Desk
+from paidonce.chaos.strikes import Strike
 from paidonce.devstack.ports import free_port
 from paidonce.devstack.stack import Stack
+from paidonce.devstack.supervisor import plainly
 from paidonce.devstack.waiting import until
 from paidonce.devstack.yours import Yours
 
@@ -31,9 +34,21 @@ COMMAND = "paidonce up --app shop.api:app --handlers shop.handlers --executors s
 BOUND_S = 90.0
 #: Orders that are acknowledged between two kills.
 BETWEEN = 15
+#: Seconds between two orders of one customer: thousands of them would show nothing more.
+PAUSE_S = 0.03
 #: Not of the shop's way, and no process of a worker.
 OUTSIDE = {"provider", "issuer"}
 TEA = 100_000
+#: Where a worker has done a thing and not yet said so: whoever takes over must find out.
+MOMENTS = [
+    ("consumer-stock", "consumer.commit_offsets:before:kill"),
+    ("consumer-stock", "consumer.commit:before:kill"),
+    ("consumer-receipts", "consumer.commit_offsets:before:kill"),
+    ("relay", "relay.add_number:after:kill"),
+    ("relay", "relay.commit:after:kill"),
+    ("effects-own", "effects.claim:after:kill"),
+    ("effects-own", "effects.settle:before:kill"),
+]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -73,6 +88,7 @@ class Customer:
                 key = f"{self.name}-{number}"
                 self.acknowledged[key] = self.until_acknowledged(client, key)
                 again = self.until_acknowledged(client, key)
+                self.stopped.wait(PAUSE_S)
                 if again != self.acknowledged[key]:
                     self.faults.append(f"{key}: {self.acknowledged[key]}, then {again}")
 
@@ -104,12 +120,24 @@ def mailbox() -> Iterator[Mailbox]:
 
 
 @pytest.fixture(scope="module")
-def stack(mailbox) -> Iterator[Stack]:
+def desks(tmp_path_factory) -> dict[str, Desk]:
+    """For each worker a folder of orders: who gets one kills itself at that moment."""
+    made = {name: Desk(tmp_path_factory.mktemp(name)) for name, _ in MOMENTS}
+    for desk in made.values():
+        desk.open()
+    return made
+
+
+@pytest.fixture(scope="module")
+def stack(mailbox, desks) -> Iterator[Stack]:
+    def how(name: str) -> Sequence[str]:
+        return launch.arguments(orders=desks[name].folder) if name in desks else plainly(name)
+
     page = (ROOT / "docs/own-workers.md").read_text()
     assert f"\n{COMMAND}\n" in page
     _, _, _, app, _, handlers, _, executors = COMMAND.split()
     yours = Yours(app, [handlers], [executors], folder=ROOT / "examples")
-    with Stack(yours=yours, durable=False) as started:
+    with Stack(yours=yours, durable=False, launch=how) as started:
         yield started
 
 
@@ -122,7 +150,7 @@ def open_orders(stack: Stack) -> int:
     return rows(stack, "SELECT count(*) FROM shop.orders WHERE state = 'placed' OR NOT receipt_sent")[0][0]
 
 
-def test_a_kill_of_every_process_in_turn_loses_and_doubles_nothing(stack, mailbox) -> None:
+def test_a_kill_of_every_process_in_turn_loses_and_doubles_nothing(stack, mailbox, desks) -> None:
     customers = [Customer(stack.addresses.app, name) for name in ("ann", "bob")]
     threads = [Thread(target=one.order, daemon=True) for one in customers]
     for thread in threads:
@@ -134,6 +162,12 @@ def test_a_kill_of_every_process_in_turn_loses_and_doubles_nothing(stack, mailbo
         so_far, lives = acknowledged(), stack.restarts(name)
         until(lambda: acknowledged() >= so_far + BETWEEN, within_s=BOUND_S, what=f"orders before the kill of {name}")  # noqa: B023  called at once
         stack.kill(name)
+        until(lambda: stack.restarts(name) > lives, within_s=BOUND_S, what=f"{name} to start again")  # noqa: B023
+        stack.wait_ready(name)
+    for number, (name, moment) in enumerate(MOMENTS):
+        lives = stack.restarts(name)
+        desks[name].give(number, Strike.parse(moment))
+        until(lambda: bool(desks[name].struck([number])), within_s=BOUND_S, what=f"{name} to come by {moment}")  # noqa: B023
         until(lambda: stack.restarts(name) > lives, within_s=BOUND_S, what=f"{name} to start again")  # noqa: B023
         stack.wait_ready(name)
     for one in customers:
