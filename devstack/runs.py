@@ -43,8 +43,8 @@ class Run:
     """One start of the stack: its folder, its children, its lock. Closing it stops and removes all."""
 
     def __init__(self) -> None:
-        self._closing = ExitStack()
-        self._closed, self._one = False, Lock()
+        self._closing, self._children = ExitStack(), ExitStack()
+        self._stopped, self._one = False, Lock()
         # Two starts must not take one's half-made folder for a dead one's.
         with locked(root() / LOCK):
             sweep()
@@ -55,6 +55,7 @@ class Run:
         self._closing.callback(_remove, self.folder)
         # A Ctrl-C may come between the start of a child and our taking note of it.
         self._closing.callback(end_leftovers, {self.folder: []})
+        self._closing.callback(self.stop)
         for name in ("logs", "records"):
             (self.folder / name).mkdir(mode=0o700)
 
@@ -69,31 +70,38 @@ class Run:
         return {**os.environ, MARK: self.folder.name, **more}
 
     def start(self, command: Command) -> Process:
-        """Start a child and record it; raises StackError once the run is closed, from whatever thread."""
+        """Start a child and record it; raises StackError once the run is stopped, from whatever thread."""
         with self._one:
-            if self._closed:
+            if self._stopped:
                 raise StackError(f"{command.name} is not started any more: the stack stops")
             process = Process(command, self.folder / "logs" / f"{command.name}.log")
             record(self.folder / "records", process)
-            self._closing.callback(process.stop)
+            self._children.callback(process.stop)
         return process
 
     def restart(self, process: Process) -> None:
-        """Start a child that has ended once more, as it was; raises StackError while it runs, or once all is closed."""
+        """Start an ended child once more, as it was; raises StackError while it runs, or once the run is stopped."""
         with self._one:
-            if self._closed:
+            if self._stopped:
                 raise StackError(f"{process.name} is not started any more: the stack stops")
             process.again()
             record(self.folder / "records", process)
 
     def at_close(self, undo: Callable[[], object]) -> None:
-        """Call `undo` at the close, before what was started earlier is stopped."""
-        self._closing.callback(undo)
+        """Call `undo` at the stop, before what was started earlier is stopped."""
+        self._children.callback(undo)
+
+    def stop(self) -> None:
+        """Stop what was started, the last first, and start nothing any more; a second time does nothing.
+
+        The folder stays for threads that still write to it: removed under their hands, it would come back.
+        """
+        with self._one:
+            self._stopped = True
+        self._children.close()
 
     def close(self) -> None:
-        """Stop what was started, the last first, and remove the folder; a second time does nothing."""
-        with self._one:
-            self._closed = True
+        """Stop what was started, and remove the folder; a second time does nothing."""
         self._closing.close()
 
 

@@ -76,7 +76,7 @@ def start_servers(
             return Servers(alone, kafka.result(), valkey.result(), pair)
         except BaseException:
             # Ctrl-C, or one that failed: what the others wait for ends now, not when their time is up.
-            run.close()
+            run.stop()
             raise
 
 

@@ -29,15 +29,17 @@ def up(*, replicas: int, json_file: Path | None, yours: Yours) -> None:
         raise StackError(f"--json {json_file}: there is no folder {json_file.absolute().parent}")
     console = Console(stderr=True, highlight=False)
     with _until_signal(), Stack(replicas=replicas, yours=yours, report=_reporter(console)) as stack:
-        files = [stack.run.folder / STATE, *([json_file] if json_file else [])]
+        files = [stack.run.folder / STATE]
         try:
             _write(stack, files)
             lines = [f"{name}={shlex.quote(value)}\n" for name, value in stack.environment.items()]
             write_private_text(stack.run.folder / ENVIRONMENT, "".join(lines))
             _show(console, stack)
+            # Only now: who waits for it finds all the rest.
+            files += [json_file] if json_file else []
             while True:
-                stack.wait_restart()
                 _write(stack, files)
+                stack.wait_restart()
         finally:
             console.print("stopping")
             if json_file:
