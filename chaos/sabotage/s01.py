@@ -1,27 +1,29 @@
-"""S1: the key is looked for first, then the work is done, and the key is stored with it; nobody asks whether it was.
+"""S1: the key is looked for first, then the request is screened, then payment and key are stored.
 
-Two requests at once both find no key, and both pay.
+Nobody asks whether the key could be stored. Two requests at once both find none, and both pay.
 """
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
+from uuid import UUID
 
+from psycopg import AsyncConnection
 from sqlalchemy import Connection
 
 from paidonce.app.idempotency import store as keys
 from paidonce.app.idempotency.store import Claim
 from paidonce.app.payments import store as payments
+from paidonce.app.payments.store import Accepted, Wanted
 from paidonce.chaos.sabotage.patching import reword, swap
 
 TAKEN = """
     SELECT FROM idempotency WHERE tenant = %(tenant)s AND endpoint = %(endpoint)s AND idem_key = %(key)s
 """
-NOT_TAKEN = """
-    SELECT wanted.* FROM wanted
-     WHERE customer_known AND NOT EXISTS (
-               SELECT FROM idempotency AS found
-                WHERE (found.tenant, found.endpoint, found.idem_key)
-                    = (wanted.tenant, wanted.endpoint, wanted.idem_key))
-"""
+#: Seconds that a look at the customer's history or a fraud score takes where there is one.
+SCREENING_S = 0.01
+
+accept = payments.accept
 
 
 def look_then_take(tx: Connection, claim: Claim) -> bool:
@@ -32,8 +34,20 @@ def look_then_take(tx: Connection, claim: Claim) -> bool:
     return True
 
 
+async def look_then_accept(
+    connection: AsyncConnection, wanted: Sequence[Wanted], *, lock_wait_ms: int | None = None
+) -> dict[UUID, Accepted]:
+    """Accept those whose keys are not taken."""
+    looks = [await connection.execute(TAKEN, asdict(one.claim)) for one in wanted]
+    new = [one for one, look in zip(wanted, looks, strict=True) if look.rowcount == 0]
+    await asyncio.sleep(SCREENING_S)
+    taken = {one.payment.id: Accepted(claimed=False, customer_known=True) for one in wanted}
+    return taken | await accept(connection, new, lock_wait_ms=lock_wait_ms)
+
+
 def take_out() -> None:
     """Check, then insert."""
     swap(keys, "take", look_then_take)
-    reword(payments, "ACCEPT", "SELECT wanted.* FROM wanted JOIN claim USING (resource_id)", NOT_TAKEN)
+    swap(payments, "accept", look_then_accept)
+    reword(payments, "ACCEPT", "wanted JOIN claim USING (resource_id)", "wanted WHERE customer_known")
     reword(payments, "ACCEPT", "IN (SELECT resource_id FROM claim)", "IN (SELECT resource_id FROM accepted)")
