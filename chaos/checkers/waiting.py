@@ -62,19 +62,22 @@ def calm(span: Span, struck: Sequence[Span]) -> float:
 
 def flat(facts: Facts) -> Examined:
     """What no fault stopped lived all the time, and held no more in the last third of it than in the second."""
-    violations, looks = [], grouped(facts.sizes, lambda size: size.name)
-    for name, sizes in looks.items():
-        pids = [before.pid for before, after in pairwise(sizes) if before.pid != after.pid]
-        if pids or len(sizes) < LOOKS_LEAST:
-            what = f"{name} did not live long enough to be looked at"
-            violations.append(Violation(what, (f"{len(sizes)} looks, {len(pids) + 1} processes",)))
+    violations, examined = [], 0
+    for name, sizes in grouped(facts.sizes, lambda size: size.name).items():
+        ends = [before.at for before, after in pairwise(sizes) if before.pid != after.pid]
+        if not ends and len(sizes) < LOOKS_LEAST:
+            continue
+        examined += 1
+        if ends:
+            told = tuple(f"at {at:.1f} it was seen last" for at in ends)
+            violations.append(Violation(f"{name} ended, and no fault had stopped it", told))
             continue
         for held, (middle, last) in thirds(sizes).items():
             most = GROWTH_MOST_FILES if held == "files" else max(GROWTH_MOST_BYTES, GROWTH_MOST * middle)
             if last > middle + most:
                 told = (f"{middle:,.0f} in the second third of the run, {last:,.0f} in the last",)
                 violations.append(Violation(f"{name} holds more and more {held}", told))
-    return len(looks), violations
+    return examined, violations
 
 
 def thirds(sizes: Sequence[Size]) -> Mapping[str, Span]:

@@ -55,13 +55,17 @@ def test_what_grows_at_first_and_then_no_more_is_flat() -> None:
     [
         (looks(lambda number: 30e6 + number * GROWTH_MOST_BYTES / (LOOKS_LEAST - 1)), "holds more and more memory"),
         (looks(lambda _: 60e6, lambda number: 20 + number / 4), "holds more and more files"),
-        (looks(lambda _: 60e6)[: LOOKS_LEAST - 1], "did not live long enough"),
-        ([*looks(lambda _: 60e6), Size(name="relay-2", pid=8, at=1e3, memory=1, files=1)], "did not live long enough"),
+        ([*looks(lambda _: 60e6), Size(name="relay-2", pid=8, at=1e3, memory=1, files=1)], "no fault had stopped it"),
     ],
 )
-def test_growth_is_seen_and_so_is_that_nothing_could_be_seen(sizes: list[Size], said: str) -> None:
-    _, (violation,) = flat(Facts(sizes=sizes))
+def test_growth_is_seen_and_so_is_an_end_that_was_no_fault(sizes: list[Size], said: str) -> None:
+    examined, (violation,) = flat(Facts(sizes=sizes))
+    assert examined == 1
     assert said in violation.what
+
+
+def test_a_process_that_was_hardly_looked_at_counts_as_not_looked_at() -> None:
+    assert flat(Facts(sizes=looks(lambda _: 60e6)[: LOOKS_LEAST - 1])) == (0, [])
 
 
 @dataclass
