@@ -68,7 +68,6 @@ def serve(settings: Settings, subscriber: Subscriber) -> None:
     bind = db.engine(settings, lock_timeout_ms=settings.consumer_lock_timeout_ms, silence_s=db.WORKER_ANSWER_S)
     process = runner.start(f"consumer-{subscriber.name}", settings, bind)
     member = Member(settings, bind, subscriber)
-    gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
     try:
         runner.run(process, member.run_once, idle_s=0, is_transient=is_transient)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from paidonce.app import db, log, telemetry
 from paidonce.app.retry import attempts, backoff_s
 from paidonce.app.settings import Settings
-from paidonce.workers import readiness
+from paidonce.workers import garbage, readiness
 
 #: The first pause after a disturbance: long enough not to hammer, too short to be noticed.
 BACKOFF_FIRST_S = 0.05
@@ -80,8 +80,9 @@ def run(
     default only a stop ends it. An error that `is_transient` backs off and goes on, any other
     is raised.
     """
-    failures = 0
+    failures, rounds = 0, garbage.Rounds()
     while not process.stop.is_set():
+        rounds.between_passes()
         try:
             count = run_once()
         except Exception as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -29,6 +30,12 @@ PER_S = 4
 #: Seconds for the backlog of a minute, charges, bookings and webhooks included.
 DRAIN_S = 120.0
 
+#: Files and sockets that a process may have open beyond those before the outage: what fails to connect in ten seconds.
+MORE_FILES_MOST = 50
+
+#: What was seen at the end of an outage: payments that no consumer had seen, and open files by process.
+Held = tuple[int, Counter[str]]
+
 STARTS = "SELECT count(*) FROM starts WHERE alone_starts > 0"
 ATTEMPTS = "SELECT attempts, count(*) FROM effects WHERE kind = 'charge' GROUP BY attempts"
 
@@ -46,6 +53,8 @@ class Outage:
     starts: int
     facts: Facts
     restarts: int
+    #: how many more files and sockets each process had open at the end of the outage than before
+    more_files: Counter[str]
 
 
 @pytest.fixture(scope="module")
@@ -55,40 +64,46 @@ def seen(payer_of: Callable[..., Any]) -> Iterator[dict[str, Outage]]:
         assert broker is not None
         payer = payer_of(stack, PER_S)
 
-        def killed() -> int:
+        def killed() -> Held:
             end(broker, signal.SIGKILL)
             payer.for_s(KILLED_S)
-            pending = _pending(stack)
+            held = _pending(stack), _files(stack)
             restart_broker(stack.run, broker)
-            return pending
+            return held
 
-        def still() -> int:
+        def still() -> Held:
             broker.send(signal.SIGSTOP)
             payer.for_s(STILL_S)
-            pending = _pending(stack)
+            held = _pending(stack), _files(stack)
             broker.send(signal.SIGCONT)
-            return pending
+            return held
 
         yield {"still": _outage(stack, payer, still), "killed": _outage(stack, payer, killed)}
 
 
-def _outage(stack: Stack, payer: Any, do: Callable[[], int]) -> Outage:
+def _outage(stack: Stack, payer: Any, do: Callable[[], Held]) -> Outage:
     with payer.paying():
         payer.for_s(3)
-        before = len(payer.answers)
-        pending = do()
+        before, files = len(payer.answers), _files(stack)
+        pending, files_after = do()
         payer.for_s(3)
     drained = drain(stack.addresses.dsn, lambda _: None, within_s=DRAIN_S)
     with tables.connect(stack.addresses.dsn) as connection:
         facts = Facts(**tables.tables(connection), topic=witnesses.topic(stack.addresses.kafka, stack.settings.topic))
         attempts, starts = _attempts(connection)
     restarts = sum(stack.restarts(name) for name in stack.pids())
-    return Outage(Counter(payer.answers[before:]), pending, drained, attempts, starts, facts, restarts)
+    answers, more_files = Counter(payer.answers[before:]), files_after - files
+    return Outage(answers, pending, drained, attempts, starts, facts, restarts, more_files)
 
 
 def _pending(stack: Stack) -> int:
     with tables.connect(stack.addresses.dsn) as connection:
         return sum(row.status == "pending" for row in tables.tables(connection)["payments"])
+
+
+def _files(stack: Stack) -> Counter[str]:
+    """Return how many files and sockets each of our processes has open."""
+    return Counter({name: psutil.Process(pid).num_fds() for name, pid in stack.pids().items()})
 
 
 def _attempts(connection: psycopg.Connection[Any]) -> tuple[dict[int, int], int]:
@@ -116,6 +131,13 @@ def test_no_attempt_is_counted_against_any_message(seen: dict[str, Outage], how:
 
 def test_every_process_gets_over_it_by_itself(seen: dict[str, Outage]) -> None:
     assert {how: outage.restarts for how, outage in seen.items()} == {"killed": 0, "still": 0}
+
+
+def test_no_process_holds_on_to_the_sockets_that_could_not_connect(seen: dict[str, Outage]) -> None:
+    """kafka-python leaves them to the collector, which would not come by itself (paidonce.workers.garbage)."""
+    more = seen["killed"].more_files
+    assert more["relay"] > 0
+    assert {name: number for name, number in more.items() if number > MORE_FILES_MOST} == {}
 
 
 def test_after_it_stood_still_every_event_is_on_the_topic_once_and_in_order(seen: dict[str, Outage]) -> None:
