@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import orjson
 
-from paidonce.app.auth.policy import ADMIN
 from paidonce.chaos import merchant, moments, tables, witnesses, workload
 from paidonce.chaos.drain import drain
 from paidonce.chaos.facts import Facts, Fault, Result
@@ -94,7 +93,7 @@ def execute(
             apis=tuple(apis or stack.addresses.apis),
             history=str(folder / "history.jsonl"),
             patience_s=load.patience_s,
-            tokens={tenant: stack.token(tenant=tenant, roles=[ADMIN]) for tenant in TENANTS},
+            issuer=stack.addresses.issuer,
             endpoints={tenant: (f"{address}/{tenant}", secret) for tenant, secret in secrets.items()},
         )
         with watched(stack, plan.spares, folder):
@@ -215,7 +214,7 @@ def _child(name: str, folder: Path, config: Any) -> Iterator["subprocess.Popen[b
     finally:
         process.kill()
         process.communicate()
-        # Its tokens and secrets are worth nothing after the run, and have no place in a report.
+        # Its secrets are worth nothing after the run, and have no place in a report.
         path.unlink()
 
 

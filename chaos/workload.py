@@ -19,6 +19,7 @@ from paidonce.chaos.checkers.answers import FINAL
 from paidonce.chaos.client import ATTEMPT_S, Client, Request
 from paidonce.chaos.history import Recorder
 from paidonce.chaos.intents import Intent, intents
+from paidonce.chaos.tokens import first_tokens, renew
 
 #: Seconds between two looks at a payment, at first and at most: the readers must not be the load.
 READ_FIRST_S, READ_MOST_S = 0.3, 1.5
@@ -42,8 +43,8 @@ class Config:
     history: str
     #: seconds that a client waits for its payment to become final before it leaves that to the drain
     patience_s: float
-    #: tenant -> bearer token
-    tokens: Mapping[str, str]
+    #: where the tenants get their tokens
+    issuer: str
     #: tenant -> (URL, secret) of its webhook endpoint
     endpoints: Mapping[str, tuple[str, str]]
 
@@ -54,15 +55,18 @@ async def run(config: Config) -> None:
     # trust_env off: a proxy of the machine has no business between two loopback ports
     async with httpx.AsyncClient(limits=limits, timeout=ATTEMPT_S, trust_env=False) as http:
         with Recorder(Path(config.history)) as recorder:
-            client = Client(http, config.apis, config.tokens, recorder)
+            tokens = await first_tokens(config.issuer, [*config.endpoints])
+            client = Client(http, config.apis, tokens, recorder)
             for tenant, (url, secret) in config.endpoints.items():
                 await register(client, tenant, url, secret)
             wanted = intents(config.seed, config.payments, config.load_s, config.methods)
             say("begin")
             began, free = monotonic(), asyncio.Semaphore(CUSTOMERS_MAX)
+            renewing = asyncio.create_task(renew(config.issuer, tokens))
             async with asyncio.TaskGroup() as tasks:
                 for intent in wanted:
                     tasks.create_task(_customer(client, intent, began, free, config.patience_s))
+            renewing.cancel()
 
 
 async def register(client: Client, tenant: str, url: str, secret: str) -> None:

@@ -1,5 +1,6 @@
 """Does the development issuer, as a process of its own, give tokens that the API's verifier takes?"""
 
+import asyncio
 import json
 import os
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64decode
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import httpx
@@ -18,6 +19,7 @@ from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.errors import InvalidTokenError
 from paidonce.app.settings import Settings
+from paidonce.chaos.tokens import first_tokens, renew
 from paidonce.devstack.issuer import key_file
 from paidonce.devstack.issuer.clients import credentials
 from paidonce.devstack.tokens import TokenRefusedError, fetch_token
@@ -163,3 +165,20 @@ async def test_a_rotation_by_command_reaches_the_running_issuer_and_costs_no_tok
         with pytest.raises(InvalidTokenError):
             await verified(issuer, leaked)
     assert (await verified(issuer, fetch_token(issuer))).tenant == "acme"
+
+
+def test_the_rigs_clients_get_new_tokens_and_keep_the_old_while_there_are_none(tmp_path) -> None:
+    async def after(issuer: str, tokens: dict[str, str], seconds: float) -> dict[str, str]:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(renew(issuer, tokens, every_s=0.05), seconds)
+        return tokens
+
+    async def conversation(url: str) -> tuple[dict[str, str], ...]:
+        first = await first_tokens(url, ["acme", "globex"])
+        nobody = f"http://127.0.0.1:{free_port()}"
+        return first, await after(nobody, first.copy(), 0.5), await after(url, first.copy(), 2)
+
+    with running(tmp_path, free_port()) as url:
+        first, without_issuer, renewed = asyncio.run(conversation(url))
+    assert without_issuer == first
+    assert all(renewed[tenant] != first[tenant] for tenant in ("acme", "globex"))
