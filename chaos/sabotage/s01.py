@@ -21,7 +21,7 @@ TAKEN = """
     SELECT FROM idempotency WHERE tenant = %(tenant)s AND endpoint = %(endpoint)s AND idem_key = %(key)s
 """
 #: Seconds that a look at the customer's history or a fraud score takes where there is one.
-SCREENING_S = 0.01
+SCREENING_S = 0.05
 
 accept = payments.accept
 
