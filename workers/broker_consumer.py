@@ -11,12 +11,12 @@ from time import monotonic
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CorruptRecordError, KafkaError, RebalanceInProgressError
+from kafka.errors import CorruptRecordError, KafkaError, RebalanceInProgressError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
-from paidonce.workers.broker import RECONNECT_MOST_MS, BrokerAwayError, bootstrap
+from paidonce.workers.broker import RECONNECT_MOST_MS, BrokerAwayError, bootstrap, talking
 from paidonce.workers.broker_selector import Selector
 from paidonce.workers.consumer_records import Record
 
@@ -93,11 +93,19 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
 
         Raises:
             TopicMissingError: there is no such topic yet.
+            ConfigurationError: Kafka will never let us.
+            BrokerAwayError: not now; try again.
         """
         # In this order: of partitions that it learnt before it subscribed, kafka-python 3.0.12 sees none when it makes
         # its first assignment, joins again at once, and hangs where that outlasts a poll.
         self._consumer.subscribe([self._topic], listener=self)
-        if not self._consumer.partitions_for_topic(self._topic):
+        with talking(f"learn the partitions of topic {self._topic}"):
+            try:
+                found = self._consumer.partitions_for_topic(self._topic)
+            except UnknownTopicOrPartitionError:
+                # What it says of the subscription's own question, where that is still under way.
+                found = None
+        if not found:
             raise TopicMissingError(f"topic {self._topic} does not exist yet: the relay makes it at its first start")
 
     def doubt(self) -> None:
