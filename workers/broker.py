@@ -23,6 +23,9 @@ LIMIT_LEAST_S = 3.0
 
 #: Seconds between attempts to connect, at most: the client's own 30 would keep us away from a healed broker.
 RECONNECT_MOST_MS = 500
+#: Milliseconds until a client asks anew who leads: a broker that no longer hears of the others goes on saying that it
+#: does, and the client's own five minutes would keep us there.
+METADATA_MOST_MS = 5_000
 
 #: One batch is in flight per partition: 16 KB, a client's default, would be a round trip for each dozen events.
 BATCH_BYTES = 131_072

@@ -16,7 +16,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
-from paidonce.workers.broker import RECONNECT_MOST_MS, BrokerAwayError, bootstrap, talking
+from paidonce.workers.broker import METADATA_MOST_MS, RECONNECT_MOST_MS, BrokerAwayError, bootstrap, talking
 from paidonce.workers.broker_selector import Selector
 from paidonce.workers.consumer_records import Record
 
@@ -82,6 +82,7 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
             # A broker that is silent for a session has given our place away; waiting on helps nobody (default: 30 s).
             request_timeout_ms=max(REQUEST_LEAST_MS, session_ms),
             reconnect_backoff_max_ms=RECONNECT_MOST_MS,
+            metadata_max_age_ms=METADATA_MOST_MS,
             max_poll_records=settings.consumer_batch,
             max_partition_fetch_bytes=max(FETCH_BYTES_LEAST, settings.consumer_batch * EVENT_BYTES),
             metrics_enabled=False,
