@@ -136,9 +136,11 @@ def serve(settings: Settings) -> None:
 
     Raises:
         SchemaVersionError: the database has another schema version.
+        ConfigurationError: traces are wanted, and their libraries are not installed.
     """
     log.configure("api", settings.log_level)
     telemetry.start(settings.probe_host, settings.metrics_port)
+    telemetry.trace("api", settings)
     asyncio.run(_check_schema(settings))
     # uvicorn raises the signal again when it is done; the process has done what the signal asked for.
     for number in (signal.SIGTERM, signal.SIGINT):
