@@ -92,7 +92,7 @@ def outside() -> Iterator[Outside]:
 
 def pay(stack: Stack, outside: Outside) -> None:
     """Let one payment of a tenant with a webhook go its whole way."""
-    headers = {"Authorization": f"Bearer {stack.token()}"}
+    headers = {"Authorization": f"Bearer {stack.token(roles=['admin'])}"}
     with httpx.Client(base_url=stack.addresses.api, headers=headers, timeout=30) as api:
         merchant = {"url": f"{outside.url}/merchant", "secret": new_secret(), "events": ["payment.captured"]}
         assert api.put("/v1/webhook-endpoint", json=merchant).is_success
