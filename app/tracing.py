@@ -6,7 +6,7 @@ batch's own, linked with each member's trace, and one in each of these, linked w
 """
 
 import atexit
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from time import monotonic
@@ -18,14 +18,14 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.span import TraceFlags
 from opentelemetry.util.types import Attributes
 
 from paidonce.app import steps, trace_context
 from paidonce.app.settings import Settings
-from paidonce.app.trace_context import Carried
+from paidonce.app.trace_context import Carried, Traces
 
 #: Spans that wait for the collector; more are dropped. A batch of 2,000 traced messages makes 6,000 in a consumer.
 QUEUE_SPANS = 16_384
@@ -61,6 +61,7 @@ BOUND_BY_A_REQUEST: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_ODD = frozenset("13579bdf")
 _log = structlog.get_logger(__name__)
 
 
@@ -113,10 +114,10 @@ class Steady(SpanExporter):
 
 
 class OfLinked(Sampler):
-    """Decides on a trace that begins here: one of a batch as its members were, any other by the ratio."""
+    """Decides on a trace that begins here: a batch's is sent, because a member's is, any other by the ratio."""
 
     def __init__(self, ratio: float) -> None:
-        self._by_ratio, self._all, self._none = TraceIdRatioBased(ratio), TraceIdRatioBased(1), TraceIdRatioBased(0)
+        self._by_ratio = TraceIdRatioBased(ratio)
 
     def should_sample(  # noqa: PLR0917  the SDK calls it so
         self,
@@ -129,9 +130,7 @@ class OfLinked(Sampler):
         trace_state: trace.TraceState | None = None,
     ) -> SamplingResult:
         """Tell whether spans of the trace are sent."""
-        sampler = self._by_ratio
-        if links:
-            sampler = self._all if any(link.context.trace_flags.sampled for link in links) else self._none
+        sampler = ALWAYS_ON if links else self._by_ratio
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
@@ -143,10 +142,11 @@ class OfLinked(Sampler):
 class _Pass:
     """A pass through a step that is under way."""
 
-    #: the step's own span, and for a batch one in the trace of each member
+    #: the step's own span, and for a batch one in the trace of each member; none of what is not sampled
     spans: list[Span]
     carried_before: Carried
-    token: Token[context.Context]
+    #: of OpenTelemetry's own context, for spans that are not ours; None: there is none to be below
+    token: Token[context.Context] | None
     above: "_Pass | None"
 
 
@@ -160,64 +160,71 @@ class Spans:
         self._tracer = tracer
 
     def before(self, step: str) -> None:
-        """Begin a span, or of a batch one for each member besides."""
-        traces, above = dict(trace_context.traces()), _under_way.get()
+        """Begin a span, or of a batch one for each member besides; none of what nobody wants to see."""
+        traces, above = trace_context.traces(), _under_way.get()
         if len(traces) > 1:
-            own = traces.pop("", "")
-            members = {came: parent for came, now in traces.items() if (parent := _context(now))}
-            whole = self._begin(step, _context(own), members.values())
-            whole.set_attribute("messaging.batch.message_count", len(traces))
-            # Of a member that nobody wants to see, nothing is made.
-            copies = {
-                came: self._begin(step, parent, [whole.get_span_context()])
-                for came, parent in members.items()
-                if parent.trace_flags.sampled
-            }
-            traces |= {"": _traceparent(whole)} | {came: _traceparent(copy) for came, copy in copies.items()}
-            spans = [whole, *copies.values()]
+            spans, now = self._of_a_batch(step, traces)
         else:
-            [(came, now)] = traces.items() or [("", "")]
-            span = self._begin(step, _context(now), _elsewhere(above, now))
-            traces, spans = {came: _traceparent(span)}, [span]
-        token = context.attach(trace.set_span_in_context(spans[0]))
-        _under_way.set(_Pass(spans, trace_context.exchange(traces), token, above))
+            [(came, parent)] = traces.items() or [("", "")]
+            is_wanted = not parent or _is_sampled(parent)
+            spans = [self._begin(step, parent, _elsewhere(above, parent))] if is_wanted else []
+            now = {came: _traceparent(spans[0])} if spans else traces
+        token = context.attach(trace.set_span_in_context(spans[0])) if spans else None
+        _under_way.set(_Pass(spans, trace_context.exchange(now), token, above))
+
+    def _of_a_batch(self, step: str, traces: Traces) -> tuple[list[Span], Traces]:
+        """Return the spans of a step that a batch passes, its own first, and what is carried in it."""
+        seen = {came: now for came, now in traces.items() if _is_sampled(now)}
+        own = seen.pop("", "")
+        if not seen and not own:
+            return [], traces
+        whole = self._begin(step, own, [_context(now) for now in seen.values()])
+        whole.set_attribute("messaging.batch.message_count", len(traces.keys() - {""}))
+        parts = {came: self._begin(step, now, [whole.get_span_context()]) for came, now in seen.items()}
+        now = {came: _traceparent(span) for came, span in parts.items()}
+        return [whole, *parts.values()], {**traces, **now, "": _traceparent(whole)}
 
     def after(self, step: str, seconds: float, error: BaseException | None) -> None:  # noqa: ARG002  a span has a clock
         """End them, with what was bound for the log meanwhile."""
         under_way = _under_way.get()
         assert under_way is not None, "before() came first"
-        attributes = _attributes(step)
+        attributes = _attributes(step) if under_way.spans else {}
         for span in under_way.spans:
             if span.is_recording():
                 _describe(span, step, attributes, error)
             span.end()
-        context.detach(under_way.token)
+        if under_way.token is not None:
+            context.detach(under_way.token)
         trace_context.exchange(under_way.carried_before)
         _under_way.set(under_way.above)
 
-    def _begin(self, step: str, parent: SpanContext | None, links: Iterable[SpanContext]) -> Span:
-        around = trace.set_span_in_context(NonRecordingSpan(parent), context.Context()) if parent else context.Context()
-        return self._tracer.start_span(
-            step,
-            around,
-            KINDS.get(step, SpanKind.INTERNAL),
-            {"paidonce.step": step},
-            [Link(other) for other in links],
-        )
+    def _begin(self, step: str, parent: str, links: Sequence[SpanContext]) -> Span:
+        """Begin a span below `parent`; a trace of its own where that is empty."""
+        around = context.Context()
+        if parent:
+            around = trace.set_span_in_context(NonRecordingSpan(_context(parent)), around)
+        named = {"paidonce.step": step}
+        return self._tracer.start_span(step, around, KINDS.get(step, SpanKind.INTERNAL), named, [*map(Link, links)])
 
 
 def _elsewhere(above: _Pass | None, now: str) -> list[SpanContext]:
     """Return the step around, where it is in another trace: a batch of which this is one member."""
-    around = above.spans[0].get_span_context() if above else None
+    around = above.spans[0].get_span_context() if above and above.spans else None
     return [] if around is None or not now or f"{around.trace_id:032x}" == now[3:35] else [around]
 
 
-def _context(traceparent: str) -> SpanContext | None:
-    """Return what `traceparent` names; None: nothing, it is empty."""
-    if not traceparent:
-        return None
-    flags = TraceFlags(int(traceparent[53:55], 16))
-    return SpanContext(int(traceparent[3:35], 16), int(traceparent[36:52], 16), is_remote=True, trace_flags=flags)
+def _is_sampled(traceparent: str) -> bool:
+    """Tell whether its last flag is set: its last digit is odd."""
+    return traceparent[54:] in _ODD if traceparent else False
+
+
+def _context(traceparent: str) -> SpanContext:
+    return SpanContext(
+        int(traceparent[3:35], 16),
+        int(traceparent[36:52], 16),
+        is_remote=True,
+        trace_flags=TraceFlags(int(traceparent[53:55], 16)),
+    )
 
 
 def _traceparent(span: Span) -> str:

@@ -83,7 +83,7 @@ async def test_each_has_one_trace_and_every_step_is_a_span(shop, spans, passes) 
         return effects.Succeeded({})
 
     placed = f"{shop.about}.placed"
-    member = shop.member(each("traced", {placed: handle}, aggregatetype=shop.about))
+    shop.member(each("traced", {placed: handle}, aggregatetype=shop.about))
     with shop.bind.begin() as tx:
         for sequence, traceparent in enumerate((A, B), 1):
             with trace_context.within(traceparent):
