@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from sqlalchemy.exc import OperationalError
 
 from paidonce.app import db, log, telemetry
@@ -62,6 +63,8 @@ DESCRIPTION = (
     "Wherever there is a GET there is a HEAD, and every resource answers OPTIONS with `Allow`. "
     "Every error is a problem document (RFC 9457) with a stable `type` and `code`."
 )
+#: FastAPI's own spans would double ours (app/tracing.py), and its records of errors hold their words.
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 #: Seconds that an idle connection is kept: longer than a gateway's own (60 by default), or requests meet its end.
 KEEP_ALIVE_S = 75
 #: Objects made beyond those freed before the collector looks: some hundred requests' worth; the default is 700.
@@ -80,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     app.router.default = not_found
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
@@ -136,9 +140,11 @@ def serve(settings: Settings) -> None:
 
     Raises:
         SchemaVersionError: the database has another schema version.
+        ConfigurationError: traces are wanted, and their libraries are not installed.
     """
     log.configure("api", settings.log_level)
     telemetry.start(settings.probe_host, settings.metrics_port)
+    telemetry.trace("api", settings)
     asyncio.run(_check_schema(settings))
     # uvicorn raises the signal again when it is done; the process has done what the signal asked for.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -262,6 +262,7 @@ effects = Table(
     Column("response", LargeBinary),
     _created(),
     Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    Column("traceparent", Text),
     UniqueConstraint("kind", "subject", name="effects_subject"),
     Index(
         "effects_due", "kind", "next_attempt_at", postgresql_where=text("state IN ('pending', 'running', 'unknown')")

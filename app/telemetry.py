@@ -1,8 +1,10 @@
-"""What does this process measure? Step durations, on a port of their own, in Prometheus' format."""
+"""What does this process tell of its steps? Durations, in Prometheus' format on a port of their own, and spans."""
 
 from prometheus_client import Counter, Histogram, start_http_server
 
 from paidonce.app import steps
+from paidonce.app.errors import ConfigurationError
+from paidonce.app.settings import Settings
 
 STEP_SECONDS = Histogram(
     "paidonce_step_duration_seconds",
@@ -31,3 +33,22 @@ def start(host: str, port: int) -> None:
     steps.listen(Durations())
     if port:
         start_http_server(port, addr=host)
+
+
+def trace(process: str, settings: Settings) -> None:
+    """Make a span of every step of the process named `process`, where the settings have an endpoint.
+
+    Raises:
+        ConfigurationError: they have one, and what makes spans is not installed.
+    """
+    if not settings.otlp_endpoint:
+        return
+    try:
+        # An extra: whoever wants no spans need not have it, and pays nothing for it.
+        from paidonce.app import tracing  # noqa: PLC0415  see above
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "PAIDONCE_OTLP_ENDPOINT is set, and the libraries that make spans are not installed: "
+            "pip install 'paidonce[tracing]'"
+        ) from error
+    tracing.start(process, settings)

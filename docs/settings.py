@@ -9,7 +9,7 @@ from paidonce.app.settings import Settings
 HEAD = """# Settings
 
 Environment variables, read once at the start of each process (`app/settings.py`, `app/settings_provider.py`,
-`app/settings_yours.py`).
+`app/settings_yours.py`, `app/settings_traces.py`).
 `make docs` writes this page, `paidonce doctor` checks what is set.
 
 | variable | default | what it is |

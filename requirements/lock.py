@@ -13,9 +13,9 @@ from uv import find_uv_bin
 HERE = Path(__file__).parent
 #: file -> the extras of pyproject.toml that it holds
 FILES: dict[str, list[str]] = {
-    "runtime": ["issuer", "stripe"],
+    "runtime": ["issuer", "stripe", "tracing"],
     "containers": ["containers"],
-    "dev": ["stack", "issuer", "test", "lint", "librdkafka", "stripe"],
+    "dev": ["stack", "issuer", "test", "lint", "librdkafka", "stripe", "tracing"],
 }
 
 

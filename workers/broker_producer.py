@@ -9,10 +9,11 @@ that was sent more than once, or whose answer got lost, nothing is sent before a
 made it void (docs/design.md, "Relay").
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
+from paidonce.app import trace_context
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
@@ -90,7 +91,7 @@ class Publisher:
         """Make every earlier producer of the shard powerless, and wait for its last transaction's end."""
         self._client.fence()
 
-    def publish(self, records: Iterable[Record], mark: Mark) -> None:
+    def publish(self, records: Sequence[Record], mark: Mark) -> None:
         """Publish one window.
 
         Raises:
@@ -99,6 +100,10 @@ class Publisher:
             ConfigurationError: it is not, and Kafka will never take it: rights, versions, settings.
             BrokerAwayError: nobody knows, or the producer is worn or broken: recover.
         """
+        with trace_context.within_all(lambda: map(_traceparent, records)):
+            self._publish(records, mark)
+
+    def _publish(self, records: Sequence[Record], mark: Mark) -> None:
         try:
             # S7: one transaction a window: its events, each acknowledged, then number and identity, then the commit.
             self._send(records)
@@ -136,6 +141,10 @@ class Publisher:
     @step("relay.abort")
     def _abort(self) -> None:
         self._client.abort()
+
+
+def _traceparent(record: Record) -> str:
+    return dict(record.headers).get(trace_context.HEADER, b"").decode()
 
 
 def connect(settings: Settings, shard: int) -> Client:

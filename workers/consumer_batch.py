@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from paidonce.app import db
+from paidonce.app import db, trace_context
 from paidonce.app.messaging import brakes, dead_letters, inbox, outbox, parked
 from paidonce.app.messaging.envelope import Message
 from paidonce.app.messaging.handlers import Subscriber
@@ -59,7 +59,7 @@ def together(tx: Connection, subscriber: Subscriber, arrivals: Sequence[Arrival]
     for arrival in behind:
         _park(tx, subscriber, arrival, BEHIND, attempts=0)
     ready = [one.message for one in wanted if one.key not in waiting and one.message]
-    if ready and not all(isinstance(outcome, Done) for outcome in _work(tx, subscriber, ready)):
+    if ready and not all(isinstance(outcome, Done) for outcome in _handled(tx, subscriber, ready)):
         raise ApartError
     return Tally(len(arrivals), len(new) - len(behind), len(arrivals) - len(new), len(behind))
 
@@ -95,7 +95,7 @@ def attempt(tx: Connection, subscriber: Subscriber, message: Message) -> Outcome
     try:
         with tx.begin_nested():
             tx.execute(CHECK_LATER)
-            [outcome] = _work(tx, subscriber, [message])
+            [outcome] = _handled(tx, subscriber, [message])
             _keep_only_done(outcome)
     except _UndoneError:
         return outcome
@@ -178,6 +178,11 @@ def _park(tx: Connection, subscriber: Subscriber, arrival: Arrival, outcome: Ret
     )
 
 
+def _handled(tx: Connection, subscriber: Subscriber, messages: Sequence[Message]) -> list[Outcome]:
+    with trace_context.within_all(lambda: [message.headers.get(trace_context.HEADER) for message in messages]):
+        return _work(tx, subscriber, messages)
+
+
 @step("consumer.handle")
 def _work(tx: Connection, subscriber: Subscriber, messages: Sequence[Message]) -> list[Outcome]:
     """Let the subscriber work; ApartError from whatever it raised, but a transient error as it is."""
@@ -212,12 +217,11 @@ def _keep_only_done(outcome: Outcome) -> None:
 
 def _words(subscriber: Subscriber, arrival: Arrival) -> dict[str, str | None]:
     """Return what names a message in every line about it."""
-    trace = arrival.message.headers.get("traceparent", "") if arrival.message else ""
     return {
         "consumer": subscriber.name,
         "message_id": arrival.message_id,
         subscriber.key_name: arrival.key,
-        "trace_id": trace[3:35] or None,
+        "trace_id": arrival.traceparent[3:35] or None,
     }
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Engine
 
-from paidonce.app import db
+from paidonce.app import db, trace_context
 from paidonce.app.clock import new_id
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import brakes, dead_letters, parked, starts
@@ -181,6 +181,10 @@ class Member:
 
     def work_batch(self, batch: Sequence[Arrival]) -> int:
         """Do a batch and commit its offsets; return how many, fewer when the brake engaged."""
+        with trace_context.within_all(lambda: [arrival.traceparent for arrival in batch]):
+            return self._work_batch(batch)
+
+    def _work_batch(self, batch: Sequence[Arrival]) -> int:
         began = monotonic()
         # S9: inbox row and handler's work are one transaction; the offsets follow it, never lead.
         try:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from paidonce.app.messaging.envelope import MalformedMessageError, Message, decode
 from paidonce.app.messaging.handlers import Subscriber
+from paidonce.app.trace_context import HEADER
 
 #: Text, or {"base64": …} of bytes that JSON in PostgreSQL cannot hold: not UTF-8, or with NUL.
 Kept = str | dict[str, str] | None
@@ -58,6 +59,11 @@ class Arrival(NamedTuple):
     fault: str = ""
     #: what was refused, though it is a message: its id is its own only where the outbox has it so
     refused: Message | None = None
+
+    @property
+    def traceparent(self) -> str:
+        """Of its message; empty when it has none."""
+        return self.message.headers.get(HEADER, "") if self.message else ""
 
     def condemned(self, fault: str) -> "Arrival":
         """Return the same arrival as one that nobody shall work on."""

@@ -16,7 +16,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from paidonce.app import db
+from paidonce.app import db, trace_context
 from paidonce.app.breaker import Breaker
 from paidonce.app.clock import Clock
 from paidonce.app.errors import CommitUnknownError, ConfigurationError
@@ -172,7 +172,8 @@ class Lane:
     async def _carry_out(self, claim: Claim) -> None:
         """Ask, then write down the answer; an effect that this fails for is found again when its lease ends."""
         effect = claim.effect
-        with structlog.contextvars.bound_contextvars(kind=effect.kind, subject=effect.subject):
+        bound = structlog.contextvars.bound_contextvars(kind=effect.kind, subject=effect.subject)
+        with trace_context.within(effect.traceparent), bound:
             late = timedelta(seconds=self._clock.monotonic() - claim.began)
             send = may_send(effect, self._rules, effect.claimed_at + late)
             try:

@@ -50,9 +50,11 @@ def start(name: str, settings: Settings, bind: Engine) -> Process:
 
     Raises:
         SchemaVersionError: the database has another schema version than this program.
+        ConfigurationError: traces are wanted, and their libraries are not installed.
     """
     log.configure(name, settings.log_level)
     telemetry.start(settings.probe_host, settings.metrics_port)
+    telemetry.trace(name, settings)
     process = Process(name)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.request_stop)

@@ -8,10 +8,12 @@ from psycopg_pool import PoolTimeout
 from sqlalchemy.exc import TimeoutError as EngineTimeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from paidonce.app import trace_context
 from paidonce.app.api import meter, problems
 from paidonce.app.api.trace import Trace, trace_of
 from paidonce.app.db import is_transient
 from paidonce.app.errors import CommitUnknownError, OutcomeUnknownError, Problem, UnavailableError
+from paidonce.app.steps import step
 
 #: An answer is for its caller alone, and is never run or framed as anything else.
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"private, no-cache")]
@@ -29,8 +31,16 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, emit)
             return
-        began = perf_counter()
         trace = scope["paidonce.trace"] = trace_of(scope["headers"])
+        with trace_context.within(trace.came):
+            await self._answer(scope, receive, emit, trace)
+
+    @step("api.request")
+    async def _answer(self, scope: Scope, receive: Receive, emit: Send, trace: Trace) -> None:
+        began = perf_counter()
+        # Where a span was made of this step, that is what the request's events come from.
+        if now := trace_context.current():
+            trace.traceparent, trace.trace_id = now, now[3:35]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=trace.request_id, trace_id=trace.trace_id)
         status = 0
@@ -51,15 +61,8 @@ class Edge:
         finally:
             seconds = perf_counter() - began
             meter.answered(scope["method"], trace.route, status, seconds)
-            _log.info(
-                "request",
-                method=scope["method"],
-                route=trace.route,
-                status=status,
-                ms=round(seconds * 1_000, 1),
-                tenant=trace.tenant,
-                payment_id=trace.payment_id,
-            )
+            structlog.contextvars.bind_contextvars(method=scope["method"], route=trace.route, status=status)
+            _log.info("request", ms=round(seconds * 1_000, 1), tenant=trace.tenant, payment_id=trace.payment_id)
 
 
 def _marked(headers: list[tuple[bytes, bytes]], trace: Trace) -> list[tuple[bytes, bytes]]:

@@ -20,6 +20,8 @@ class Trace:
     #: goes into the headers of the request's events
     traceparent: str
     trace_id: str
+    #: the caller's own `traceparent`; empty: it sent none that is well-formed
+    came: str = ""
     #: the route's template, never the path: a path may hold a customer's id
     route: str | None = None
     tenant: str | None = None
@@ -43,7 +45,7 @@ def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Trace:
     if parent is None:
         trace_id = new[24:56]
         return Trace(request_id, f"00-{trace_id}-{new[56:]}-00", trace_id)
-    return Trace(request_id, parent[0].decode(), parent[1].decode())
+    return Trace(request_id, parent[0].decode(), parent[1].decode(), parent[0].decode())
 
 
 def _length_fits(traceparent: bytes) -> bool:

@@ -40,6 +40,8 @@ class Effect:
     claimed_at: datetime
     lease_until: datetime
     created_at: datetime
+    #: of what it was written down for; None: that was in no trace
+    traceparent: str | None = None
 
 
 class Kind(Protocol):

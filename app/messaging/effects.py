@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, text
 
+from paidonce.app import trace_context
 from paidonce.app.clock import new_id
 from paidonce.app.messaging.answers import Answer, Finding, Refused, Succeeded
 from paidonce.app.messaging.effect_kinds import Effect
@@ -19,8 +20,8 @@ from paidonce.app.messaging.effect_rules import Decision
 #: A consumer that runs twice finds the first one's row: one effect for a (kind, subject), ever.
 CREATE = """
 WITH made AS (
-    INSERT INTO effects (id, kind, subject, tenant, request)
-    VALUES (%(id)s, %(kind)s, %(subject)s, %(tenant)s, %(request)s)
+    INSERT INTO effects (id, kind, subject, tenant, request, traceparent)
+    VALUES (%(id)s, %(kind)s, %(subject)s, %(tenant)s, %(request)s, nullif(%(traceparent)s, ''))
     ON CONFLICT (kind, subject) DO NOTHING
     RETURNING id, state
 )
@@ -53,7 +54,7 @@ WITH due AS (
       FROM due
      WHERE effects.id = due.id
     RETURNING effects.id, kind, subject, tenant, request, attempts, open_attempt, first_sent_at,
-              was, was_until, claim_token, statement_timestamp() AS claimed_at, lease_until, created_at
+              was, was_until, claim_token, statement_timestamp() AS claimed_at, lease_until, created_at, traceparent
 ), noted AS (
     INSERT INTO effect_history (effect_id, claim_token, event, state, detail)
     SELECT id, NULL, 'lease_lost', CASE WHEN %(repeats)s THEN 'pending' ELSE 'unknown' END, '{}'
@@ -63,7 +64,7 @@ WITH due AS (
 )
 SELECT id, kind, subject, tenant, request, attempts, open_attempt, first_sent_at,
        CASE WHEN open_attempt THEN was_until END AS sent_until,
-       claim_token, claimed_at, lease_until, created_at
+       claim_token, claimed_at, lease_until, created_at, traceparent
   FROM claimed
 """
 
@@ -111,7 +112,8 @@ COUNT_BY_STATE = text("SELECT state, count(*) AS effects FROM effects GROUP BY s
 
 def create(tx: Connection, *, kind: str, subject: str, tenant: str, request: bytes) -> None:
     """Write down that `request` is to be sent; nothing happens if (`kind`, `subject`) was written before."""
-    tx.exec_driver_sql(CREATE, {"id": new_id(), "kind": kind, "subject": subject, "tenant": tenant, "request": request})
+    row = {"id": new_id(), "kind": kind, "subject": subject, "tenant": tenant, "request": request}
+    tx.exec_driver_sql(CREATE, {**row, "traceparent": trace_context.current()})
 
 
 def claim_due(tx: Connection, kind: str, *, limit: int, lease_s: float, repeats: bool) -> list[Effect]:

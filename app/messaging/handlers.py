@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from paidonce.app import trace_context
 from paidonce.app.messaging.envelope import DATASCHEMA, Message
 from paidonce.app.messaging.hint import OUTBOX
 from paidonce.app.messaging.outcomes import Done, Outcome
@@ -75,7 +76,8 @@ def each(
     def work(tx: Connection, messages: Sequence[Message]) -> Mapping[str, Outcome]:
         outcomes: dict[str, Outcome] = {}
         for message in messages:
-            outcomes[message.message_id] = handlers[message.type](tx, message)
+            with trace_context.within(message.headers.get(trace_context.HEADER)):
+                outcomes[message.message_id] = handlers[message.type](tx, message)
             if not isinstance(outcomes[message.message_id], Done):
                 break
         return outcomes

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import httpx
 
+from paidonce.app import trace_context
 from paidonce.app.messaging.answers import NoAnswer, NotSent
 from paidonce.app.steps import step
 
@@ -127,6 +128,9 @@ async def call_once(
 ) -> Reply | NotSent | NoAnswer:
     """Send `request` once, within `limit_s` seconds, and read at most `body_bytes_max` bytes of the answer's body."""
     connect_s = limit_s * _CONNECT_SHARE
+    if span := trace_context.span():
+        # Beside the bytes of an effect, which are the same every time: each attempt is another span.
+        request.headers[trace_context.HEADER] = span
     request.extensions["timeout"] = {"connect": connect_s, "pool": connect_s, "read": limit_s, "write": limit_s}
     try:
         async with asyncio.timeout(limit_s), client.lent() as http:

@@ -5,12 +5,13 @@ A writer locks its aggregate's row before it appends: that alone gives order per
 workers/windows.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, func, insert, select
 
+from paidonce.app import trace_context
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging.envelope import DATASCHEMA, REPLAYED, TIME, Event, Message
 from paidonce.app.steps import step
@@ -66,7 +67,8 @@ def check_size(event: Event, bytes_max: int) -> None:
 
 @step("outbox.append")
 def append(tx: Connection, event: Event, *, bytes_max: int) -> None:
-    """Write `event` in the caller's transaction; raises as `check_size` does."""
+    """Write `event`, in the trace that it happens in, in the caller's transaction; raises as `check_size` does."""
+    event = replace(event, headers={**trace_context.headers(), **event.headers})
     check_size(event, bytes_max)
     tx.execute(
         insert(outbox).values(

@@ -6,10 +6,14 @@ is made to wait for company: what is there when a connection is free goes at onc
 """
 
 import asyncio
+from collections.abc import Sequence
+from contextvars import Context
+from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from paidonce.app import trace_context
 from paidonce.app.db import was_refused
 from paidonce.app.payments import store
 from paidonce.app.payments.store import Accepted, Wanted
@@ -43,7 +47,8 @@ class Accepting:
         self._waiting.append((wanted, future))
         if self._statements < STATEMENTS_MAX:
             self._statements += 1
-            self._unbroken.start(self._run())
+            # In no context: its statements are not only for whoever came first.
+            Context().run(self._unbroken.start, self._run())
         return await future
 
     async def accept_patiently(self, wanted: Wanted, lock_wait_ms: int) -> Accepted:
@@ -74,7 +79,7 @@ class Accepting:
     async def _send(self, connection: AsyncConnection) -> None:
         together = self._take()
         try:
-            accepted = await store.accept(connection, [wanted for wanted, _ in together])
+            accepted = await _write(connection, [wanted for wanted, _ in together])
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to those who wait
             if len(together) > 1 and was_refused(error):
                 await asyncio.gather(*(self._alone(one) for one in together))
@@ -90,12 +95,17 @@ class Accepting:
         wanted, future = one
         try:
             async with self._pool.connection() as connection:
-                accepted = await store.accept(connection, [wanted])
+                accepted = await _write(connection, [wanted])
         except Exception as error:  # noqa: BLE001  as above
             _fail([one], error)
             return
         if not future.done():
             future.set_result(accepted[wanted.payment.id])
+
+
+async def _write(connection: AsyncConnection, wanted: Sequence[Wanted]) -> dict[UUID, Accepted]:
+    with trace_context.within_all(lambda: [one.event.headers.get(trace_context.HEADER) for one in wanted]):
+        return await store.accept(connection, wanted)
 
 
 def _fail(together: list[Waiting], error: Exception) -> None:

@@ -12,6 +12,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy import Connection
 
+from paidonce.app import trace_context
 from paidonce.app.clock import new_id
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import dead_letters
@@ -82,7 +83,14 @@ def _row(kind: str, key: str, request: Payload) -> Parameters:
     _check_kind(kind)
     if not key or "\0" in key:
         raise ConfigurationError(f"an effect of kind {kind} needs a key that names it, without NUL")
-    return {"id": str(new_id()), "kind": kind, "subject": key, "tenant": "", "request": encode(request)}
+    return {
+        "id": str(new_id()),
+        "kind": kind,
+        "subject": key,
+        "tenant": "",
+        "request": encode(request),
+        "traceparent": trace_context.current(),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

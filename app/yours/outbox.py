@@ -5,6 +5,7 @@ from uuid import UUID
 
 import orjson
 
+from paidonce.app import trace_context
 from paidonce.app.clock import new_id
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging.envelope import CONTENT_TYPE_NAME, Event
@@ -30,7 +31,7 @@ def append(
 
     `event_type` is `order.placed`, what it is about before the dot; `key` is the order's id, whose events keep
     their order where you lock its row first; `sequence` the order's version, 0 where it has none; `headers` travel
-    along, `traceparent` for one. Returns the message id, which stays the event's for ever.
+    along, `traceparent` for one, which in a handler is its message's. Returns the message id, the event's for ever.
 
     Raises:
         ConfigurationError: no event type, a key or header that no topic carries, too large for the topic
@@ -65,7 +66,8 @@ def _event(event_type: str, key: str, data: Payload, sequence: int, headers: Map
     ours = [name for name in headers or () if name.lower().startswith("ce_") or name.lower() in OURS]
     if ours:
         raise ConfigurationError(f"{event_type}: the header {ours[0]} is written by Paidonce; name yours otherwise")
-    event = Event(new_id(), about, key, event_type, sequence, encode(data), headers or {})
+    traced = {**trace_context.headers(), **(headers or {})}
+    event = Event(new_id(), about, key, event_type, sequence, encode(data), traced)
     check_size(event, settings().message_bytes_max)
     return event
 

@@ -5,6 +5,7 @@ Standard Webhooks specification, `webhook-id` being the message id (docs/own-wor
 """
 
 import asyncio
+import contextvars
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import timedelta
@@ -69,7 +70,9 @@ class Pusher:
         request = self._http.build_request("POST", url, content=body, headers=headers)
         began = self._clock.monotonic()
         reply = self._loop.run(
-            http_call.call_once(self._http, request, limit_s=self._settings.push_call_s, body_bytes_max=REASON_BYTES)
+            http_call.call_once(self._http, request, limit_s=self._settings.push_call_s, body_bytes_max=REASON_BYTES),
+            # Of this message: by itself a runner keeps that of its first one.
+            context=contextvars.copy_context(),
         )
         answer = f"{reply.status // 100}xx" if isinstance(reply, http_call.Reply) else type(reply).__name__
         PUSH_SECONDS.labels(answer).observe(self._clock.monotonic() - began)

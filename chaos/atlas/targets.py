@@ -79,5 +79,5 @@ def _fits(one: Target, there: Sequence[Target]) -> bool:
 
 def _import_all(package: ModuleType) -> None:
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if not module.name.endswith("librdkafka"):  # an extra, and without a step of its own
+        if not module.name.endswith(("librdkafka", "tracing")):  # extras, and without a step of their own
             importlib.import_module(module.name)
