@@ -42,6 +42,7 @@ idempotency = Table(
     _created(),
     Column("expires_at", Moment, nullable=False),
     Index("idempotency_expires_at", "expires_at"),
+    Index("idempotency_resource", "resource_id"),
 )
 
 #: One row a payment; `version` counts its changes and is its ETag. Home: app/payments/store.py
@@ -67,6 +68,7 @@ payments = Table(
     Index("payments_tenant", "tenant", "id"),
     Index("payments_tenant_status", "tenant", "status", "id"),
     Index("payments_tenant_customer", "tenant", "customer_id", "id"),
+    Index("payments_reference", "reference", "id", postgresql_where=text("reference IS NOT NULL")),
 )
 
 #: Which version of which cart was paid, by which payment. Home: app/payments/checkouts.py
@@ -140,6 +142,7 @@ outbox = Table(
     Index("outbox_shard_txid", "shard", "txid", "position"),
     Index("outbox_shard_position", "shard", "position"),
     Index("outbox_id", "id"),
+    Index("outbox_aggregate", "aggregateid"),
 )
 
 #: When a day's partition left the outbox, until nothing of it can come back. Home: app/messaging/partitions.py
@@ -238,6 +241,7 @@ dead_letters = Table(
     Column("settled_at", Moment),
     Column("redrives", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("consumer", "message_id", name="dead_letters_message"),
+    Index("dead_letters_key", "key"),
 )
 
 #: Consumers that stopped because most of what arrived was poison; a row while one stands. Home: app/messaging/brakes.py
