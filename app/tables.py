@@ -1,7 +1,6 @@
 """Which tables are there? Columns and types, once; what they mean is in docs/design.md, "Tables".
 
-Statements on a table live in one module, its home, named beside it. Partitions, generated
-columns and triggers are made by the migrations, which a test holds against this file.
+A table's statements live in its home, named beside it; partitions, generated columns and triggers are the migrations'.
 """
 
 from sqlalchemy import Column, Computed, ForeignKey, Identity, Index, MetaData, Table, UniqueConstraint, func, text
@@ -42,6 +41,7 @@ idempotency = Table(
     _created(),
     Column("expires_at", Moment, nullable=False),
     Index("idempotency_expires_at", "expires_at"),
+    Index("idempotency_resource", "resource_id"),
 )
 
 #: One row a payment; `version` counts its changes and is its ETag. Home: app/payments/store.py
@@ -67,6 +67,7 @@ payments = Table(
     Index("payments_tenant", "tenant", "id"),
     Index("payments_tenant_status", "tenant", "status", "id"),
     Index("payments_tenant_customer", "tenant", "customer_id", "id"),
+    Index("payments_reference", "reference", "id", postgresql_where=text("reference IS NOT NULL")),
 )
 
 #: Which version of which cart was paid, by which payment. Home: app/payments/checkouts.py
@@ -121,8 +122,7 @@ webhook_endpoints = Table(
     Column("updated_at", Moment, nullable=False, server_default=_NOW),
 )
 
-#: Events to publish; append-only, one partition a day of created_at. The names are those that
-#: Debezium's outbox event router reads. Home: app/messaging/outbox.py
+#: Events to publish, under Debezium's names; append-only, by days of created_at. Home: app/messaging/outbox.py
 outbox = Table(
     "outbox",
     metadata,
@@ -140,6 +140,7 @@ outbox = Table(
     Index("outbox_shard_txid", "shard", "txid", "position"),
     Index("outbox_shard_position", "shard", "position"),
     Index("outbox_id", "id"),
+    Index("outbox_aggregate", "aggregateid"),
 )
 
 #: When a day's partition left the outbox, until nothing of it can come back. Home: app/messaging/partitions.py
@@ -238,6 +239,7 @@ dead_letters = Table(
     Column("settled_at", Moment),
     Column("redrives", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("consumer", "message_id", name="dead_letters_message"),
+    Index("dead_letters_key", "key"),
 )
 
 #: Consumers that stopped because most of what arrived was poison; a row while one stands. Home: app/messaging/brakes.py
