@@ -69,8 +69,8 @@ def _page(heading: str, body: str, status: int, form_action: str) -> Response:
         "Content-Security-Policy": policy,
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
-        # Not no-referrer: under that a browser says `Origin: null` of the page's own form (the Fetch standard, "Append a
-        # request Origin header"), and the form would be refused for another site's.
+        # Not no-referrer: with that a browser says `Origin: null` of the page's own form (the Fetch standard, "append a
+        # request Origin header"), and it is refused for another site's.
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }

@@ -32,7 +32,7 @@ def gateway(run, here, keys, service, reports):
                     "upstreams": [reports.url],
                     "audiences": ["reports"],
                     "pass_token": False,
-                    "claim_headers": {"X-User-Id": "sub"},
+                    "claim_headers": {"X-User-Id": "sub", "X-Issuer": "iss"},
                     "routes": [
                         {"method": "GET", "path": "/reports/{report_id}", "scopes": ["reports:read"]},
                         {"method": "POST", "path": "/reports/{report_id}", "roles": ["editor"]},
@@ -85,6 +85,7 @@ FORGED = [
     ("X-USER-ID", "root"),
     ("X_User_Id", "root"),
     ("X-User_Id", "root"),
+    ("X-Issuer", "https://root.example"),
     ("X-Tenant", "globex"),
     ("X-Tenant", "globex"),
     ("x_tenant", "globex"),
@@ -141,6 +142,7 @@ def test_the_token_is_passed_on_or_withheld_by_setting(gateway, service, reports
     assert caller.get(f"{gateway.url}/reports/7", headers=theirs).status_code == 200
     assert reports.seen[-1].values("authorization") == []
     assert reports.seen[-1].values("x-user-id") == ["joe"]
+    assert reports.seen[-1].values("x-issuer") == [here.ISS]
     # It named no header for these.
     assert reports.seen[-1].values("x-tenant") == []
 
@@ -199,6 +201,19 @@ def test_scopes_and_roles_of_a_route(gateway, caller, parties, here):
         "/reports/%2e%2e",
         "/reports/",
         "/v1/%zz",
+        "/v1/me#",
+        "/v1/me#/../payments",
+        "/v1/me?a#b",
+        "/V1/me",
+        "/v1/me;a",
+        "/v1/me.",
+        "/reports/..;",
+        "/reports/.;a=b",
+        "/reports/..%3Ba",
+        "/reports/;a",
+        "/reports/public/..;",
+        "/reports/%ff",
+        "/reports/%c0%ae%c0%ae",
         "/metrics",
     ],
 )
