@@ -236,6 +236,30 @@ def test_the_path_arrives_as_it_was_sent(gateway, service, caller, parties, here
     assert service.seen[-1].target == target
 
 
+def test_a_service_has_what_lies_below_its_prefix_and_nothing_beside_it(run, here, keys, serve, caller):
+    def behind(prefix: str, *paths: str) -> dict:
+        service = serve(lambda _: (200, {"Service": prefix}, b""))
+        routes = [{"method": "GET", "path": path, "public": True} for path in paths]
+        name = f"s{len(prefix)}"
+        return {"name": name, "prefix": prefix, "upstreams": [service.url], "audiences": ["a"], "routes": routes}
+
+    services = [
+        behind("/", "/a.b-old/{id}", "/axb/{id}"),
+        behind("/a.b", "/a.b", "/a.b/{id}"),
+        behind("/a.b/c", "/a.b/c/{id}"),
+    ]
+    gateway = here.start(run, {"issuers": [here.issuer_at(keys)], "services": services})
+    found = {
+        "/a.b-old/1": "/",
+        "/axb/1": "/",
+        "/a.b": "/a.b",
+        "/a.b/1": "/a.b",
+        "/a.b/c/1": "/a.b/c",
+        "/a.b/1?/a.b/c/1": "/a.b",
+    }
+    assert {path: caller.get(gateway.url + path).headers.get("service") for path in found} == found
+
+
 def test_a_public_route_asks_for_no_token_and_passes_none_on(gateway, service, reports, caller, parties, here):
     token = here.bearing(parties.issuer.token())
     assert caller.get(f"{gateway.url}/healthz", headers=token).status_code == 200
