@@ -143,7 +143,11 @@ def usable_keys(body: bytes) -> Mapping[str, RSAKey]:
     listed = _object(body).get("keys")
     if not isinstance(listed, list) or len(listed) > KEYS_MAX:
         raise KeySetRefusedError("no list of keys, or too many")
-    candidates = [jwk for jwk in listed if isinstance(jwk, dict) and _is_for_signatures(jwk)]
+    found = [jwk for jwk in listed if isinstance(jwk, dict)]
+    candidates = [jwk for jwk in found if _is_for_signatures(jwk)]
+    for jwk in found:
+        if jwk not in candidates:  # no warning: most issuers list keys for other uses
+            _log.info("key of the issuer is not for us", kid=jwk["kid"] if is_key_id(jwk.get("kid")) else None)
     count = Counter(jwk["kid"] for jwk in candidates)
     keys = {}
     for jwk in candidates:
