@@ -61,7 +61,7 @@ test-gateway: $(READY) ## the gateways: Debian's nginx with Lua, and Envoy from 
 	@$(BIN)/pytest -m gateway $(TWICE) $(ARGS)
 	@$(BIN)/python docs/gateways.py --check
 
-test-page: $(READY) ## the page of a run in headless Chromium, on a desk and on a phone; leaves pictures
+test-page: $(READY) ## the pages in headless Chromium: of a run, with pictures left, and of the login
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/page.txt
 	@$(BIN)/python -m paidonce.devstack.chromium
 	@$(BIN)/pytest -m page $(ARGS)

@@ -71,7 +71,8 @@ class Plan:
     def identity_headers(self) -> tuple[str, ...]:
         """Every header that names a caller to any service: none of them may come from outside."""
         named = {name for planned in self.services for name in planned.service.claim_headers}
-        believed = {vouched.SUB, vouched.TENANT, vouched.SCOPES, vouched.ROLES, vouched.REFUND_LIMIT}
+        who = {vouched.SUB, vouched.ISSUER, vouched.TENANT}
+        believed = who | {vouched.SCOPES, vouched.ROLES, vouched.REFUND_LIMIT}
         return tuple(sorted(believed | named, key=str.lower))
 
 

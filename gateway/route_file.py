@@ -15,7 +15,7 @@ from paidonce.app.errors import ConfigurationError
 from paidonce.app.issuers import TrustedIssuer
 
 #: A claim that may travel on as a header: who, for whom, with which rights and how much; nothing personal.
-Claim = Literal["sub", "tenant", "scope", "roles", "refund_limit"]
+Claim = Literal["sub", "iss", "tenant", "scope", "roles", "refund_limit"]
 #: Headers that a claim must not be put into, since a service or the gateway gives them another meaning.
 _TAKEN = frozenset({"authorization", "cookie", "host", "connection", "content-length", "idempotency-key", "if-match"})
 _UPSTREAM = re.compile(r"https?://[^/?#@]+")

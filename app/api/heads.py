@@ -1,7 +1,7 @@
 """How large may a request's head be? uvicorn's protocol, with a cap on it and answers that are problem documents.
 
 With httptools uvicorn takes a head of any size, and answers what it cannot parse in text/plain,
-before the application sees it.
+before the application sees it. It also takes lines behind a chunked body for the head's, without an end to them.
 """
 
 import asyncio
@@ -52,25 +52,30 @@ class CappedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what arrives of a head, which the parser keeps to itself until it is whole."""
+        """Count what arrives of a head, or around a body, which the parser keeps to itself until it is whole."""
         if self._refused is not None:
             return
         self._unparsed_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._unparsed_bytes and self._refused is None:
-            if self._unparsed_bytes > self.head_bytes_max:
-                self._refuse(problems.HeadTooLargeError())
-            elif self._head_timer is None:
-                self._wait_for_head()
+        if self._refused is not None:
+            return
+        if self._unparsed_bytes > self.head_bytes_max:
+            self._refuse(problems.HeadTooLargeError())
+        elif self._in_head and self._unparsed_bytes and self._head_timer is None:
+            self._wait_for_head()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
         self._discarded_bytes = 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a line of the head; one behind the body (RFC 9110, section 6.5.1) is none, and is dropped."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Let the application see the request only if its head is small enough."""
-        self._in_head = False
         self._stop_waiting()
         lines = sum(len(name) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in self.headers)
         # As many as on the wire: a head of this size is taken or refused alike, however it was cut on its way.
@@ -82,10 +87,18 @@ class CappedProtocol(HttpToolsProtocol):
             raise HttpSyntaxError
         if self.parser.get_http_version() == "1.1" and not any(name == b"host" for name, _ in self.headers):
             raise HttpSyntaxError  # RFC 9112, section 3.2
+        if b"#" in self.url:
+            raise HttpSyntaxError  # no target has one (RFC 9112, section 3.2), and not every server ends the path there
         super().on_headers_complete()
+        self._unparsed_bytes, self._in_head = 0, False
+
+    def on_chunk_header(self) -> None:
+        """Begin to count anew: what comes between two chunks, or behind the last, is bounded like a head."""
+        self._unparsed_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """Drop what is sent after the answer, up to a bound."""
+        self._unparsed_bytes = 0
         if self.cycle.response_complete:
             self._discarded_bytes += len(body)
             if self._discarded_bytes > _DISCARDED_BYTES_MAX:
@@ -107,6 +120,9 @@ class CappedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         if self._runs():
             self.pipeline.clear()
+            return
+        if not self._in_head and self.cycle.response_complete:
+            self.transport.close()  # it was answered before it ended: a second answer would be taken for the next one's
             return
         if self.cycle is not None and not self.cycle.response_complete:
             # The refusal is the answer; the application's own would be written after the end.

@@ -44,6 +44,7 @@ def principal_of(payload: Mapping[str, Any], issuer: TrustedIssuer, now: float, 
         roles=_roles(_at(payload, issuer.roles_claim, [])),
         expires_at=datetime.fromtimestamp(expires, UTC),
         client_id=client_id if isinstance(client_id, str) and client_id.isprintable() else None,
+        issuer=issuer.issuer,
         refund_limit=_amount(payload, issuer.refund_limit_claim),
     )
 

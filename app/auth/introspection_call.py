@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 import httpx
 
-from paidonce.app.auth.jwks import FETCH_S, KeySetRefusedError, checked_url, discovered, read_capped
+from paidonce.app.auth.jwks import FETCH_S, checked_url, discovered, read_capped
 from paidonce.app.auth.strict_json import parse_object
 from paidonce.app.issuers import OpaqueTokens, TrustedIssuer
 from paidonce.app.steps import step
@@ -28,7 +28,7 @@ class IntrospectionCall:
         self._issuer = issuer.issuer
         self._client = client
         checked_url(opaque.url or issuer.issuer)
-        self._url = opaque.url
+        self._told = self._url = opaque.url
         # RFC 6749, section 2.3.1: both are encoded as in a form first.
         self._auth = httpx.BasicAuth(quote_plus(opaque.client_id), quote_plus(opaque.client_secret.get_secret_value()))
 
@@ -40,10 +40,12 @@ class IntrospectionCall:
         """
         try:
             async with asyncio.timeout(FETCH_S):
-                # An address that was found once is kept: the discovery document is not asked for each token.
+                # An address that was found is kept while it works: the document is not asked for with each token.
                 self._url = self._url or await discovered(self._client, self._issuer, "introspection_endpoint")
                 said = parse_object(await self._post(self._url, token))
-        except (httpx.HTTPError, OSError, KeySetRefusedError, ValueError, RecursionError) as error:
+        except Exception as error:
+            # Whatever it is, nobody is refused for it; and the issuer may have moved.
+            self._url = self._told
             raise IntrospectionFailedError(f"{type(error).__name__}: {error}") from error
         if said.get("active") is not True and said.get("active") is not False:
             raise IntrospectionFailedError("active is neither true nor false")

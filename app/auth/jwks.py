@@ -67,17 +67,18 @@ class Fetched:
     """An issuer's answer."""
 
     body: bytes
+    #: by `kid`; none where the issuer has no key that we use
     keys: Mapping[str, RSAKey]
     #: seconds that the issuer lets us keep it (Cache-Control); None: it does not say
     max_age_s: int | None
 
 
 async def fetch(client: httpx.AsyncClient, issuer: TrustedIssuer) -> Fetched:
-    """Return the issuer's usable keys; never an empty set.
+    """Return the issuer's usable keys.
 
     Raises:
         httpx.HTTPError, TimeoutError: no answer.
-        KeySetRefusedError: an answer that is not a key set, or holds no usable key.
+        KeySetRefusedError: an answer that is not a key set.
     """
     async with asyncio.timeout(FETCH_S):
         url = issuer.jwks_url or await discovered(client, issuer.issuer, "jwks_uri")
@@ -98,7 +99,7 @@ async def discovered(client: httpx.AsyncClient, issuer: str, member: str) -> str
         raise KeySetRefusedError("the discovery document is another issuer's")
     try:
         return checked_url(str(document.get(member)))
-    except (ConfigurationError, httpx.InvalidURL) as error:
+    except (ConfigurationError, httpx.InvalidURL, ValueError) as error:
         raise KeySetRefusedError(f"{member}: {error}") from error
 
 
@@ -142,7 +143,11 @@ def usable_keys(body: bytes) -> Mapping[str, RSAKey]:
     listed = _object(body).get("keys")
     if not isinstance(listed, list) or len(listed) > KEYS_MAX:
         raise KeySetRefusedError("no list of keys, or too many")
-    candidates = [jwk for jwk in listed if isinstance(jwk, dict) and _is_for_signatures(jwk)]
+    found = [jwk for jwk in listed if isinstance(jwk, dict)]
+    candidates = [jwk for jwk in found if _is_for_signatures(jwk)]
+    for jwk in found:
+        if jwk not in candidates:  # no warning: most issuers list keys for other uses
+            _log.info("key of the issuer is not for us", kid=jwk["kid"] if is_key_id(jwk.get("kid")) else None)
     count = Counter(jwk["kid"] for jwk in candidates)
     keys = {}
     for jwk in candidates:
@@ -152,8 +157,6 @@ def usable_keys(body: bytes) -> Mapping[str, RSAKey]:
             _log.warning("key of the issuer ignored", kid=jwk["kid"], duplicate=count[jwk["kid"]] > 1)
         else:
             keys[jwk["kid"]] = key
-    if not keys:
-        raise KeySetRefusedError("no usable key")
     return keys
 
 

@@ -86,7 +86,7 @@ class KeySet:
         return self._age_s() < self._settings.jwks_stale_h * 3_600
 
     def _age_s(self) -> float:
-        return self._clock.monotonic() - self._fetched_at
+        return self._clock.monotonic() - self._fetched_at if self._keys else float("inf")
 
     def refresh(self) -> None:
         """Begin to fetch the set when it is time; nobody waits for it."""
@@ -156,12 +156,16 @@ class KeySet:
         kept_at = self._clock.now()
         try:
             fetched = await fetch(self._client, self._issuer)
-        except (httpx.HTTPError, OSError, KeySetRefusedError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, without a back-off it would come again each second
             self._put_off(error)
             return
-        FETCHES.labels(self._issuer.issuer, "fetched").inc()
-        self._failures = 0
         self._adopt(fetched.keys, fetched_at=self._asked_at, max_age_s=fetched.max_age_s)
+        if fetched.keys:
+            FETCHES.labels(self._issuer.issuer, "fetched").inc()
+            self._failures = 0
+        else:
+            # The issuer has spoken: keys that it took away work no longer, be they its last ones.
+            self._put_off(KeySetRefusedError("no usable key"))
         if self._file is not None:
             await asyncio.to_thread(self._file.save, Kept(fetched.body, kept_at, fetched.max_age_s))
 
@@ -190,5 +194,5 @@ class KeySet:
         if age < timedelta(0):
             return  # a clock was set: nobody can say how old it is
         with suppress(KeySetRefusedError):
-            keys = usable_keys(kept.body)
-            self._adopt(keys, fetched_at=self._clock.monotonic() - age.total_seconds(), max_age_s=kept.max_age_s)
+            if keys := usable_keys(kept.body):
+                self._adopt(keys, fetched_at=self._clock.monotonic() - age.total_seconds(), max_age_s=kept.max_age_s)

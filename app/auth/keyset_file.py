@@ -62,8 +62,10 @@ class KeySetFile:
                 document = orjson.loads(file.read())
             if document["issuer"] != self._issuer:
                 return None
-            fetched_at = datetime.fromisoformat(document["fetched_at"])
-            return Kept(document["body"].encode(), fetched_at, document["max_age_s"])
+            fetched_at, max_age_s = datetime.fromisoformat(document["fetched_at"]), document["max_age_s"]
+            if fetched_at.tzinfo is None or not isinstance(max_age_s, int | None):
+                raise ValueError("a time that is none")  # noqa: TRY301  one handling for whatever the file holds
+            return Kept(document["body"].encode(), fetched_at, max_age_s)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

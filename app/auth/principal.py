@@ -17,5 +17,7 @@ class Principal:
     expires_at: datetime | None
     #: the OAuth client that the token was issued to, where the issuer says so
     client_id: str | None = None
+    #: whose word that is: a `sub` is one caller only within its issuer; empty where a gateway vouches and does not say
+    issuer: str = ""
     #: minor units that the refunds of one payment may add up to; None: the issuer says nothing of it
     refund_limit: int | None = None

@@ -105,7 +105,7 @@ def digest(parts: tuple[str, ...]) -> int:
 
 def _policies(settings: Settings) -> tuple[Policy, ...]:
     said: Mapping[str, tuple[str, Callable[[Principal], tuple[str, ...]]]] = {
-        "subject": (settings.rate_limit_subject, lambda principal: (principal.tenant, principal.sub)),
+        "subject": (settings.rate_limit_subject, lambda principal: (principal.issuer, principal.tenant, principal.sub)),
         "tenant": (settings.rate_limit_tenant, lambda principal: (principal.tenant,)),
     }
     return tuple(Policy(name, parse(rate), counted_as) for name, (rate, counted_as) in said.items() if rate)

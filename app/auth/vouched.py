@@ -16,7 +16,8 @@ from paidonce.app.auth.verifier import REFUSED
 from paidonce.app.errors import InvalidTokenError
 from paidonce.app.settings import Settings
 
-SUB, TENANT, SCOPES, ROLES, REFUND_LIMIT = "X-User-Id", "X-Tenant", "X-Scopes", "X-Roles", "X-Refund-Limit"
+SUB, ISSUER, TENANT, SCOPES = "X-User-Id", "X-Issuer", "X-Tenant", "X-Scopes"
+ROLES, REFUND_LIMIT = "X-Roles", "X-Refund-Limit"
 #: What REFUND_LIMIT says for a token without such a claim, so that nothing at all is another thing.
 NO_LIMIT_OF_ITS_OWN = b"default"
 #: Where the connection proved to be the gateway's, the ASGI scope has this key (app/api/proof.py).
@@ -58,6 +59,7 @@ class Vouched:
             scopes=frozenset(_words(headers, SCOPES)),
             roles=frozenset(_words(headers, ROLES)),
             expires_at=None,
+            issuer=_word(headers, ISSUER) or "",
             refund_limit=_refund_limit(headers),
         )
 

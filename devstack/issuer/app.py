@@ -16,7 +16,7 @@ from paidonce.app.auth.policy import SCOPES
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.errors import CommitUnknownError
 from paidonce.devstack.issuer.authorize_endpoint import authorize
-from paidonce.devstack.issuer.clients import origin_of
+from paidonce.devstack.issuer.clients import LOOPBACK_ORIGIN, origin_of
 from paidonce.devstack.issuer.database import Database
 from paidonce.devstack.issuer.form import GrantError
 from paidonce.devstack.issuer.grant import KINDS
@@ -28,8 +28,6 @@ from paidonce.devstack.issuer.service import Service, refusal, service_of
 from paidonce.devstack.issuer.signing import SigningKeys
 from paidonce.devstack.issuer.token_endpoint import token
 
-#: Pages on this machine, whatever their port (devstack/issuer/clients.py, LOOPBACK_HOSTS).
-_LOOPBACK_ORIGIN = r"http://(127\.0\.0\.1|\[::1\]):\d+"
 _log = structlog.get_logger(__name__)
 
 
@@ -61,7 +59,7 @@ def create(
             Middleware(
                 CORSMiddleware,
                 allow_origins=[origin_of(uri) for uri in service.redirect_uris],
-                allow_origin_regex=_LOOPBACK_ORIGIN,
+                allow_origin_regex=LOOPBACK_ORIGIN.pattern,
                 allow_methods=["POST"],
                 allow_credentials=True,
             )

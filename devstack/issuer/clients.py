@@ -5,6 +5,7 @@ One a tenant for servers, one for browsers and one for programs on a person's ma
 """
 
 import hmac
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ NATIVE = "paidonce-native"
 API = "paidonce-api"
 #: RFC 8252, section 7.3: a program on a person's machine takes any port that is free, so the port is not compared.
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]"})
+#: … and of its pages, as a browser writes it in `Origin`: without the port, where that is 80.
+LOOPBACK_ORIGIN = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)

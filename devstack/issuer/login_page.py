@@ -69,7 +69,9 @@ def _page(heading: str, body: str, status: int, form_action: str) -> Response:
         "Content-Security-Policy": policy,
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
+        # Not no-referrer: with that a browser says `Origin: null` of the page's own form (the Fetch standard, "append a
+        # request Origin header"), and it is refused for another site's.
+        "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
     return HTMLResponse(page, status, headers)

@@ -1,5 +1,6 @@
 """How does the plan become NGINX's configuration? A folder that `nginx -p FOLDER -c nginx.conf` starts from."""
 
+import re
 import shutil
 from collections.abc import Iterable
 from importlib.resources import as_file, files
@@ -77,9 +78,19 @@ def configuration(plan: Plan) -> str:
             *(["real_ip_header X-Forwarded-For;"] if listening.trusted_proxies else []),
         ),
         error_pages="\n".join(_error_page(statuses, code) for statuses, code in ERROR_PAGES.items()),
-        services="\n".join([*(_service(plan, planned) for planned in plan.services), _nobodys(plan)]),
+        # nginx takes the first of its patterns that fits: the longest has to come first.
+        services="\n".join(
+            [
+                *(_service(plan, one) for one in sorted(plan.services, key=_length, reverse=True)),
+                _nobodys(plan),
+            ]
+        ),
         metrics=_metrics(listening.metrics) if listening.metrics else "",
     )
+
+
+def _length(planned: PlannedService) -> int:
+    return len(planned.service.prefix)
 
 
 def _filled(template: str, **values: object) -> str:
@@ -145,7 +156,7 @@ def _service(plan: Plan, planned: PlannedService) -> str:
     removed = [*REMOVED, *(name for name in plan.identity_headers if name not in named)]
     return _filled(
         "service.conf.template",
-        prefix=service.prefix,
+        paths=_paths(service.prefix),
         name=service.name,
         claim_defaults=_lines(12, *(f'set ${variable} "";' for variable in claims)),
         address_limit=f"            limit_req zone=address burst={address.burst} nodelay;" if address else "",
@@ -157,6 +168,11 @@ def _service(plan: Plan, planned: PlannedService) -> str:
         claim_headers=_lines(12, *(f"proxy_set_header {name} ${variable};" for variable, (name, _) in claims.items())),
         answer_s=service.answer_s,
     )
+
+
+def _paths(prefix: str) -> str:
+    """Return what the location matches: the prefix and what lies below it, not all that begins with its letters."""
+    return "/" if prefix == "/" else f'~ "^{re.escape(prefix)}(?:/|$)"'
 
 
 def _claim_variables(planned: PlannedService) -> dict[str, tuple[str, str]]:

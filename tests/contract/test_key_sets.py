@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from paidonce.app.auth import keyset
-from paidonce.app.auth.jwks import BYTES_MAX, KEYS_MAX, KeySetRefusedError, checked_url, usable_keys
+from paidonce.app.auth.jwks import BYTES_MAX, KEYS_MAX, checked_url, usable_keys
 from paidonce.app.auth.keyset import MAX_AGE_LEAST_S, MAX_AGE_MOST_S, WAITERS_MAX, KeySet
 from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import VERIFIED_MAX, Verifier
@@ -233,6 +233,30 @@ async def test_a_removed_key_stops_working_at_the_next_fetch_remembered_token_or
     assert refused.value.reason == "kid: unknown to the issuer"
 
 
+@pytest.mark.parametrize("left", [[], [{"kty": "EC"}], [{"use": "enc"}]], ids=["none", "of another kind", "enc"])
+async def test_the_last_key_that_is_removed_stops_working_too(
+    left, auth_settings, folder, key_server, set_clock, issuer
+):
+    """An issuer that moves to another algorithm, or took its only key back in haste, has no key for us."""
+    settings = auth_settings.model_copy(update={"jwks_folder": folder})
+    trust = Trust(settings, set_clock)
+    await trust.open()
+    token = bearer(issuer.with_claims(exp=issuer.claims()["exp"] + 3000))
+    verifier = Verifier(settings, trust, set_clock)
+    assert await verifier.verify(token)
+    key_server.publish(*(issuer.jwk() | changes for changes in left))
+    set_clock.seconds += 900
+    keys = trust.issuer(ISS)[1]
+    keys.refresh()
+    await keys._joined()
+    with pytest.raises(KeySetUnavailableError):
+        await verifier.verify(token)
+    assert keys._failures, "it is asked again soon"
+    await trust.close()
+    key_server.send(b"", "503 Service Unavailable")
+    assert await served(settings, issuer) == 503, "a restart brings the key back from the disk"
+
+
 async def test_a_key_replaced_under_its_id_stops_working(verifier, key_server, set_clock, issuer, stranger):
     token = issuer.token()
     await verifier.verify(bearer(token))
@@ -332,9 +356,10 @@ IGNORED = [
 def test_keys_that_are_not_used(what, changes, issuer):
     good = issuer.jwk(kid="good")
     body = json.dumps({"keys": [issuer.jwk(kid="bad") | changes, good]}).encode()
-    assert list(usable_keys(body)) == ["good"]
-    with pytest.raises(KeySetRefusedError):
-        usable_keys(json.dumps({"keys": [issuer.jwk(kid="bad") | changes]}).encode())
+    with capture_logs() as lines:
+        assert list(usable_keys(body)) == ["good"]
+    assert len(lines) == 1, "an operator sees why a key is not used"
+    assert not usable_keys(json.dumps({"keys": [issuer.jwk(kid="bad") | changes]}).encode())
 
 
 def test_a_key_of_1024_bits_is_not_used(issuer, weak):
@@ -426,6 +451,13 @@ async def test_a_broken_file_is_no_set_and_no_crash(kept, issuer, folder, conten
     assert await served(kept, issuer) == 503
 
 
+@pytest.mark.parametrize("changes", [{"max_age_s": "300"}, {"fetched_at": "2026-01-01T00:00:00"}, {"fetched_at": 5}])
+async def test_a_file_with_another_kind_of_time_is_no_set_and_no_crash(kept, issuer, folder, changes):
+    file, written = document(folder)
+    file.write_text(json.dumps(written | changes))
+    assert await served(kept, issuer) == 503
+
+
 async def test_a_file_that_others_may_write_is_not_read(kept, issuer, folder):
     document(folder)[0].chmod(0o666)
     assert await served(kept, issuer) == 503
@@ -467,6 +499,8 @@ async def test_the_key_set_is_found_by_discovery(key_server, issuer):
         {"jwks_uri": "file:///etc/passwd"},
         {"jwks_uri": None},
         {"jwks_uri": "http://[::1"},
+        {"jwks_uri": "https://keys.example/\ud800"},
+        {"jwks_uri": "http://127.0.0.1:99999/jwks"},
     ],
 )
 async def test_a_discovery_document_that_is_not_used(changes, key_server):
@@ -475,6 +509,7 @@ async def test_a_discovery_document_that_is_not_used(changes, key_server):
     trust = Trust(Settings(issuer=base))
     await trust.open()
     assert not trust.usable()
+    assert trust.issuer(base)[1]._failures == 1, "without a back-off it is fetched again each second"
     await trust.close()
 
 

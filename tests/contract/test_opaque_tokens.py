@@ -366,6 +366,25 @@ async def test_its_address_is_found_by_discovery_once(asked, key_server, set_clo
     await trust.close()
 
 
+@pytest.mark.parametrize("before", ["http://127.0.0.1:9/introspect", "http://127.0.0.1:99999/introspect"])
+async def test_an_address_that_does_not_work_is_looked_for_again(before, asked, key_server, set_clock):
+    base = key_server.url.removesuffix("/jwks")
+
+    def leads_to(url: str) -> None:
+        document = {"issuer": base, "jwks_uri": key_server.url, "introspection_endpoint": url}
+        key_server.pages["/.well-known/openid-configuration"] = json.dumps(document).encode()
+
+    settings = Settings(issuers=[{"issuer": base, "opaque": {"client_id": "a", "client_secret": "s"}}])
+    trust = Trust(settings, set_clock)
+    verifier = Verifier(settings, trust, set_clock)
+    asked.say(active(iss=base))
+    leads_to(before)
+    assert await outcome(verifier) == 503
+    leads_to(asked.url)
+    assert await outcome(verifier) == "joe"
+    await trust.close()
+
+
 def test_the_secret_is_not_shown(asked):
     assert "s3cret" not in repr(
         Settings(issuers=[{"issuer": ISS, "opaque": {"client_id": "a", "client_secret": "s3cret"}}])

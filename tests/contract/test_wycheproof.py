@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from joserfc.jws import JWSRegistry
 
-from paidonce.app.auth.jwks import KeySetRefusedError, usable_keys
+from paidonce.app.auth.jwks import usable_keys
 from paidonce.app.auth.token import ALGORITHM, Token
 from paidonce.app.auth.verifier import check_signature
 from paidonce.app.errors import InvalidTokenError
@@ -32,10 +32,7 @@ JWS = os.environ.get("PAIDONCE_WYCHEPROOF_JWS")
 
 def usable(jwk: dict):
     """Return the key as our key set reads it; None when it would not use it."""
-    try:
-        return usable_keys(json.dumps({"keys": [jwk | {"kid": "k"}]}).encode())["k"]
-    except KeySetRefusedError:
-        return None
+    return usable_keys(json.dumps({"keys": [jwk | {"kid": "k"}]}).encode()).get("k")
 
 
 @pytest.mark.parametrize(("name", "sha256"), SHA256.items())

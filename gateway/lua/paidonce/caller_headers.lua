@@ -19,6 +19,7 @@ end
 
 local READERS = {
   sub = function(principal) return encoded(principal.sub) end,
+  iss = function(principal) return encoded(principal.issuer) end,
   tenant = function(principal) return encoded(principal.tenant) end,
   scope = function(principal) return joined(principal.scopes) end,
   roles = function(principal) return joined(principal.roles) end,

@@ -2,21 +2,26 @@
 --
 -- nginx chooses a location by a path that it has decoded and straightened; a service may read the same bytes
 -- otherwise. So a path that could be read in two ways is no route at all: dot segments, empty segments, an encoded
--- slash, broken percent-encoding.
+-- slash, broken percent-encoding, what is not UTF-8, a fragment. A service may also drop what follows a semicolon
+-- (RFC 3986, section 3.3, as Java's servers do): `..;` is a dot segment to it.
+
+local utf8 = require "paidonce.utf8"
 
 local M = {}
+
+local STRAIGHTENED = { [""] = true, ["."] = true, [".."] = true }
 
 local function decoded(segment)
   if segment:find("%%%x?[^%x]") or segment:find("%%%x?$") then return nil end
   local text = segment:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)
-  if text == "" or text == "." or text == ".." or text:find("[%z\1-\31/\\\127]") then return nil end
+  if STRAIGHTENED[text:match("^[^;]*")] or text:find("[%z\1-\31/\\\127]") or not utf8.valid(text) then return nil end
   return text
 end
 
 -- Returns the decoded segments of a request's target; nil for a path that could be read in two ways.
 local function segments_of(target)
-  local path = target:match("^/([^?#]*)")
-  if not path then return nil end
+  local path = target:match("^/([^?]*)")
+  if not path or target:find("#", 1, true) then return nil end
   local segments = {}
   for segment in (path .. "/"):gmatch("([^/]*)/") do
     local text = decoded(segment)

@@ -32,7 +32,7 @@ def gateway(run, here, keys, service, reports):
                     "upstreams": [reports.url],
                     "audiences": ["reports"],
                     "pass_token": False,
-                    "claim_headers": {"X-User-Id": "sub"},
+                    "claim_headers": {"X-User-Id": "sub", "X-Issuer": "iss"},
                     "routes": [
                         {"method": "GET", "path": "/reports/{report_id}", "scopes": ["reports:read"]},
                         {"method": "POST", "path": "/reports/{report_id}", "roles": ["editor"]},
@@ -85,6 +85,7 @@ FORGED = [
     ("X-USER-ID", "root"),
     ("X_User_Id", "root"),
     ("X-User_Id", "root"),
+    ("X-Issuer", "https://root.example"),
     ("X-Tenant", "globex"),
     ("X-Tenant", "globex"),
     ("x_tenant", "globex"),
@@ -141,6 +142,7 @@ def test_the_token_is_passed_on_or_withheld_by_setting(gateway, service, reports
     assert caller.get(f"{gateway.url}/reports/7", headers=theirs).status_code == 200
     assert reports.seen[-1].values("authorization") == []
     assert reports.seen[-1].values("x-user-id") == ["joe"]
+    assert reports.seen[-1].values("x-issuer") == [here.ISS]
     # It named no header for these.
     assert reports.seen[-1].values("x-tenant") == []
 
@@ -199,6 +201,19 @@ def test_scopes_and_roles_of_a_route(gateway, caller, parties, here):
         "/reports/%2e%2e",
         "/reports/",
         "/v1/%zz",
+        "/v1/me#",
+        "/v1/me#/../payments",
+        "/v1/me?a#b",
+        "/V1/me",
+        "/v1/me;a",
+        "/v1/me.",
+        "/reports/..;",
+        "/reports/.;a=b",
+        "/reports/..%3Ba",
+        "/reports/;a",
+        "/reports/public/..;",
+        "/reports/%ff",
+        "/reports/%c0%ae%c0%ae",
         "/metrics",
     ],
 )
@@ -219,6 +234,30 @@ def test_the_path_arrives_as_it_was_sent(gateway, service, caller, parties, here
     target = "/v1/customers/a%40b.example?x=%2F&y="
     assert caller.get(gateway.url + target, headers=token).status_code == 200
     assert service.seen[-1].target == target
+
+
+def test_a_service_has_what_lies_below_its_prefix_and_nothing_beside_it(run, here, keys, serve, caller):
+    def behind(prefix: str, *paths: str) -> dict:
+        service = serve(lambda _: (200, {"Service": prefix}, b""))
+        routes = [{"method": "GET", "path": path, "public": True} for path in paths]
+        name = f"s{len(prefix)}"
+        return {"name": name, "prefix": prefix, "upstreams": [service.url], "audiences": ["a"], "routes": routes}
+
+    services = [
+        behind("/", "/a.b-old/{id}", "/axb/{id}"),
+        behind("/a.b", "/a.b", "/a.b/{id}"),
+        behind("/a.b/c", "/a.b/c/{id}"),
+    ]
+    gateway = here.start(run, {"issuers": [here.issuer_at(keys)], "services": services})
+    found = {
+        "/a.b-old/1": "/",
+        "/axb/1": "/",
+        "/a.b": "/a.b",
+        "/a.b/1": "/a.b",
+        "/a.b/c/1": "/a.b/c",
+        "/a.b/1?/a.b/c/1": "/a.b",
+    }
+    assert {path: caller.get(gateway.url + path).headers.get("service") for path in found} == found
 
 
 def test_a_public_route_asks_for_no_token_and_passes_none_on(gateway, service, reports, caller, parties, here):

@@ -8,6 +8,7 @@ import pytest
 pytestmark = pytest.mark.gateway
 CLAIM_HEADERS = {
     "X-User-Id": "sub",
+    "X-Issuer": "iss",
     "X-Tenant": "tenant",
     "X-Scopes": "scope",
     "X-Roles": "roles",
@@ -69,7 +70,13 @@ def client(shown, who: str | None) -> httpx.Client:
 
 def test_the_gateway_says_who_calls(gateway, caller, parties, here):
     token = parties.issuer.with_claims(sub="zoë", roles=["admin"])
-    forged = {"X-User-Id": "root", "X-Tenant": "globex", "X-Scopes": "customers:write", "X-Refund-Limit": "default"}
+    forged = {
+        "X-User-Id": "root",
+        "X-Issuer": "https://realm.example",
+        "X-Tenant": "globex",
+        "X-Scopes": "customers:write",
+        "X-Refund-Limit": "default",
+    }
     answer = caller.get(f"{gateway.url}/v1/me", headers=forged | here.bearing(token))
     assert answer.status_code == 200, answer.text
     me = answer.json()

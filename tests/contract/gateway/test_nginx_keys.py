@@ -131,6 +131,17 @@ def test_the_set_is_fetched_again_ahead_of_its_end(run, here, server, keyed, ser
     until(lambda: ask(gateway, old) == 401, within_s=15, what="the removed key to stop working")
 
 
+def test_the_last_key_that_is_removed_stops_working_too(run, here, server, keyed, service, parties, at_once, ask):
+    gateway = here.start(run, document(here, server, service), jwks_cache_s=1)
+    old = here.bearing(parties.issuer.token())
+    assert at_once(gateway, 20, old) == [200] * 20
+    keyed.publish(parties.issuer.jwk(use="enc"))
+    until(lambda: ask(gateway, old) == 503, within_s=15, what="the removed key to stop working")
+    assert at_once(gateway, 20, old) == [503] * 20
+    keyed.publish(parties.issuer.jwk())
+    until(lambda: ask(gateway, old) == 200, within_s=15, what="the new set")
+
+
 def test_while_the_issuer_is_away_the_old_set_works_and_fetches_are_few(
     run, here, server, keyed, service, parties, at_once, ask
 ):

@@ -427,6 +427,7 @@ HEADS: list[tuple[str, bytes, int]] = [
     ("an asterisk", b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
     ("a header without a name", b"GET /healthz HTTP/1.1\r\n: x\r\n\r\n", 400),
     ("NUL in a header", b"GET /healthz HTTP/1.1\r\nX: a\0b\r\n\r\n", 400),
+    ("a fragment", b"GET /v1/me#/../payments HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ("bytes in the path", b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ("two lengths", b"POST /v1/payments HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
     (

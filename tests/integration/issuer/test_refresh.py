@@ -127,7 +127,10 @@ async def test_a_browser_s_token_is_in_a_cookie_and_never_in_the_body(browser):
     assert refreshed.headers["access-control-allow-credentials"] == "true"
 
 
-@pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://127.0.0.1.evil.example:80"])
+@pytest.mark.parametrize(
+    "origin",
+    [None, "null", "https://evil.example", "http://127.0.0.1.evil.example:80", "http://127.0.0.1:1:2", "http://["],
+)
 async def test_other_sites_cannot_use_the_cookie(browser, origin):
     answer = await browser.exchange(await browser.code())
     token = answer.headers["set-cookie"].removeprefix(f"{NAME}=").partition(";")[0]

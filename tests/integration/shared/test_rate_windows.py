@@ -36,8 +36,8 @@ async def limit(valkey: Valkey, clock: SetClock) -> AsyncIterator[RateLimit]:
     await shared.close()
 
 
-def caller(sub: str) -> Principal:
-    return Principal(sub, "acme", frozenset(), frozenset(), START + timedelta(days=1))
+def caller(sub: str, tenant: str = "acme", issuer: str = "https://issuer.example") -> Principal:
+    return Principal(sub, tenant, frozenset(), frozenset(), START + timedelta(days=1), issuer=issuer)
 
 
 async def refused_after(limit: RateLimit, who: Principal) -> int:
@@ -48,6 +48,13 @@ async def refused_after(limit: RateLimit, who: Principal) -> int:
             assert problem.retry_after
             return problem.retry_after
     raise AssertionError("never refused")
+
+
+async def test_one_name_at_two_issuers_is_two_callers(limit: RateLimit) -> None:
+    """Whoever may name people at one issuer must not use up the quota of another's."""
+    await refused_after(limit, caller("ann"))
+    for other in (caller("ann", issuer="https://realm.example"), caller("ann", tenant="globex"), caller("bob")):
+        assert (await limit.spend(other)).problem is None
 
 
 async def test_whoever_waits_as_told_is_let_through(limit: RateLimit, clock: SetClock) -> None:
@@ -70,10 +77,10 @@ async def test_what_stands_in_valkey_names_nobody_and_expires(
 ) -> None:
     settings = Settings(valkey=valkey.url, valkey_call_s=10)
     shared = SharedState(settings, clock)
-    await limit.spend(caller("ada@example.com"))
+    await limit.spend(caller("zoe@example.com"))
     keys = await shared.client.keys("paidonce:rate:*/3/1/minute")
     assert keys
     for key in keys:
-        assert b"ada" not in key
+        assert b"zoe" not in key
         assert 0 < await shared.client.ttl(key) <= 65
     await shared.close()

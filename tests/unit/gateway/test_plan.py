@@ -76,7 +76,7 @@ def test_every_header_that_names_a_caller_is_known() -> None:
         "routes": [{"method": "GET", "path": "/r"}],
         "claim_headers": {"X-Who": "sub"},
     }
-    known = ("X-Refund-Limit", "X-Roles", "X-Scopes", "X-Tenant", "X-User-Id", "X-Who")
+    known = ("X-Issuer", "X-Refund-Limit", "X-Roles", "X-Scopes", "X-Tenant", "X-User-Id", "X-Who")
     assert planned(OURS, other).identity_headers == known
 
 

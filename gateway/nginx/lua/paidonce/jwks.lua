@@ -69,7 +69,7 @@ local function candidates_of(body)
   return candidates, count
 end
 
--- Returns kid -> key in DER, never none; or nil and why the answer is not used.
+-- Returns kid -> key in DER, none where the issuer has no key that we use; or nil and why the answer is no key set.
 function M.usable_keys(body)
   local candidates, count = candidates_of(body)
   if not candidates then return nil, count end
@@ -83,7 +83,6 @@ function M.usable_keys(body)
       ngx.log(ngx.ERR, "key of the issuer ignored, kid ", jwk.kid)
     end
   end
-  if next(keys) == nil then return nil, "no usable key" end
   return keys
 end
 

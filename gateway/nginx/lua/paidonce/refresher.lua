@@ -57,7 +57,11 @@ local function adopt(issuer, keys, fetched_at, max_age_s)
   -- After the keys: a worker that sees the new number must find the new set.
   dict:incr("revision:" .. issuer.issuer, 1, 0)
   set("due_at", issuer, fetched_at + REFRESH_AT * math.min(age_s, MAX_AGE_MOST_S))
-  set("fetched_at", issuer, fetched_at)
+  if next(keys) then
+    set("fetched_at", issuer, fetched_at)
+  else
+    dict:delete("fetched_at:" .. issuer.issuer)
+  end
 end
 
 local function put_off(issuer, why)
@@ -74,10 +78,13 @@ local function fetch_now(_, issuer)
   local asked_at, wall = monotonic(), ngx.time()
   set("asked_at", issuer, asked_at)
   local fine, fetched, why = pcall(fetch.fetch, issuer)
-  if fine and fetched then
+  if fine and fetched then adopt(issuer, fetched.keys, asked_at, fetched.max_age_s) end
+  if fine and fetched and next(fetched.keys) then
     set("failures", issuer, 0)
-    adopt(issuer, fetched.keys, asked_at, fetched.max_age_s)
     dict:incr("fetches_good:" .. issuer.issuer, 1, 0)
+  elseif fine and fetched then
+    -- The issuer has spoken: keys that it took away work no longer, be they its last ones.
+    put_off(issuer, "no usable key")
   else
     put_off(issuer, fine and why or fetched)
   end
@@ -109,7 +116,7 @@ local function restore(issuer)
   -- A clock was set: nobody can say how old it is.
   if age_s < 0 then return end
   local keys = jwks.usable_keys(kept.body)
-  if keys then adopt(issuer, keys, monotonic() - age_s, tonumber(kept.max_age_s)) end
+  if keys and next(keys) then adopt(issuer, keys, monotonic() - age_s, tonumber(kept.max_age_s)) end
 end
 
 local function tick(premature, issuers)

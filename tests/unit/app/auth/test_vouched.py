@@ -24,7 +24,8 @@ def named(**changes: bytes | None):
 
 def test_a_caller() -> None:
     found = named(x_scopes=b"payments:read payments:write", x_roles=b"admin", x_refund_limit=b"500")
-    assert (found.sub, found.tenant) == ("joe", "acme")
+    assert (found.sub, found.issuer, found.tenant) == ("joe", "", "acme")
+    assert named(x_issuer=b"https://realm.example").issuer == "https://realm.example"
     assert found.scopes == {"payments:read", "payments:write"}
     assert found.roles == {"admin"}
     assert (found.refund_limit, found.expires_at) == (500, None)
@@ -50,6 +51,7 @@ def test_what_is_percent_encoded_is_decoded(sent: bytes, sub: str) -> None:
         {"x_user_id": b"%C3"},
         {"x_user_id": "zoë".encode()},
         {"x_user_id": b"x" * 256},
+        {"x_issuer": b"a b"},
         {"x_tenant": None},
         {"x_tenant": b""},
         {"x_tenant": b"acme globex"},
@@ -71,9 +73,9 @@ def test_what_no_gateway_writes_is_refused(changes: dict[str, bytes | None]) -> 
         named(**changes)
 
 
-@pytest.mark.parametrize("name", ["x-user-id", "x-tenant", "x-scopes", "x-roles", "x-refund-limit"])
+@pytest.mark.parametrize("name", ["x-user-id", "x-issuer", "x-tenant", "x-scopes", "x-roles", "x-refund-limit"])
 def test_a_second_line_is_refused(name: str) -> None:
-    line = (GOOD | {"x-scopes": b"a", "x-roles": b"a", "x-refund-limit": b"1"})[name]
+    line = (GOOD | {"x-issuer": b"a", "x-scopes": b"a", "x-roles": b"a", "x-refund-limit": b"1"})[name]
     others = [item for item in GOOD.items() if item[0] != name]
     with pytest.raises(InvalidTokenError):
         told(*others, (name, line), (name, line))
