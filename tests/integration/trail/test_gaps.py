@@ -151,7 +151,8 @@ def test_a_window_that_was_removed_is_no_gap(deaf: Any, trail_settings: Any, tra
             break
     deaf.publish()
     deaf.execute(
-        "DELETE FROM relay_windows WHERE shard = :s AND number < (SELECT max(number) FROM relay_windows WHERE shard = :s)",
+        "DELETE FROM relay_windows"
+        " WHERE shard = :s AND number < (SELECT max(number) FROM relay_windows WHERE shard = :s)",
         s=shard,
     )
     window = deaf.entry("the window of payment.accepted was removed by retention")
