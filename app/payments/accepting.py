@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from paidonce.app.db import was_refused
 from paidonce.app.payments import store
 from paidonce.app.payments.store import Accepted, Wanted
+from paidonce.app.settings import Settings
 from paidonce.app.unbroken import Unbroken
 
 #: Statements at once: while the server writes one's log, the next is read in.
@@ -26,8 +27,10 @@ Waiting = tuple[Wanted, asyncio.Future[Accepted]]
 class Accepting:
     """Accepts payments over `pool`, whose connections autocommit and wait shortly for locks."""
 
-    def __init__(self, pool: AsyncConnectionPool, unbroken: Unbroken) -> None:
+    def __init__(self, pool: AsyncConnectionPool, unbroken: Unbroken, settings: Settings) -> None:
         self._pool = pool
+        # Behind a pooler no connection keeps how long it waits: each statement brings that, in a transaction.
+        self._lock_wait_ms = settings.idempotency_first_wait_ms if settings.pooled else None
         self._waiting: list[Waiting] = []
         self._unbroken = unbroken
         self._statements = 0
@@ -74,7 +77,9 @@ class Accepting:
     async def _send(self, connection: AsyncConnection) -> None:
         together = self._take()
         try:
-            accepted = await store.accept(connection, [wanted for wanted, _ in together])
+            accepted = await store.accept(
+                connection, [wanted for wanted, _ in together], lock_wait_ms=self._lock_wait_ms
+            )
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to those who wait
             if len(together) > 1 and was_refused(error):
                 await asyncio.gather(*(self._alone(one) for one in together))
@@ -90,7 +95,7 @@ class Accepting:
         wanted, future = one
         try:
             async with self._pool.connection() as connection:
-                accepted = await store.accept(connection, [wanted])
+                accepted = await store.accept(connection, [wanted], lock_wait_ms=self._lock_wait_ms)
         except Exception as error:  # noqa: BLE001  as above
             _fail([one], error)
             return
