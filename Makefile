@@ -6,11 +6,11 @@ READY := $(VENV)/.ready
 # Two processes, each with servers of its own; the tests of one file stay together.
 TWICE := -n 2 --dist loadfile
 # Tests that need more than this project's own packages and servers have targets of their own.
-HERE := not cdc and not node and not gateway and not page and not keycloak and not stripe and not deploy and not alerts
+HERE := not cdc and not node and not gateway and not page and not keycloak and not stripe and not deploy and not alerts and not pgbouncer
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak test-stripe test-deploy test-alerts test-node lint format bench chaos soak docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak test-stripe test-deploy test-alerts test-pgbouncer test-node lint format bench chaos soak docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
 	@$(BIN)/pytest -m "not slow and not failover and $(HERE)" $(TWICE) $(ARGS)
 
-test-all: test test-slow test-failover ## all of them but those that fetch something once: test-cdc, -gateway, -page, -keycloak, -stripe, -deploy, -alerts, -node
+test-all: test test-slow test-failover ## all of them but those that fetch something once: test-cdc, -gateway, -page, -keycloak, -stripe, -deploy, -alerts, -pgbouncer, -node
 
 test-slow: $(READY) ## the tests that take longer: kills in many rounds, servers set back, a bench in small
 	@$(BIN)/pytest -m "slow and not failover and $(HERE)" $(TWICE) $(ARGS)
@@ -84,6 +84,10 @@ test-node: $(READY) ## an event written from Node.js (needs node and npm; fetche
 test-alerts: $(READY) ## the alert rules by promtool, with a case for each (fetches Debian's package once)
 	@$(BIN)/python -m paidonce.devstack.promtool
 	@$(BIN)/pytest -m alerts $(ARGS)
+
+test-pgbouncer: $(READY) ## behind PgBouncer in transaction mode: crashes, kills, limits (fetches Debian's package once)
+	@$(BIN)/python -m paidonce.devstack.pgbouncer
+	@$(BIN)/pytest -m pgbouncer $(ARGS)
 
 lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness, links
 	@$(BIN)/ruff format --check .

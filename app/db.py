@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from paidonce.app import pooler
 from paidonce.app.errors import AwayError, CommitUnknownError, SchemaVersionError
 from paidonce.app.patience import Patient, PatientAsync
 from paidonce.app.settings import Settings
@@ -26,10 +27,6 @@ SCHEMA_VERSION = "0015"
 
 #: READ COMMITTED: at REPEATABLE READ the loser of a claim gets SQLSTATE 40001 instead of the winner's row.
 ISOLATION = "READ COMMITTED"
-
-#: Milliseconds that a transaction may stand still before the server ends it: a process that was stopped or cut off in
-#: the middle of one would hold its locks for as long as TCP takes to notice, which is hours.
-STALLED_MS = 30_000
 
 #: What a connection has unless the DSN says otherwise: a host that is gone without a word (its packets vanish) is given
 #: up after 5 s of silence at the connect, and after about 11 s later. The kernel's own times are 2 minutes and 2 hours,
@@ -56,9 +53,9 @@ TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57014", "25006", "25P0
 TRANSIENT_CLASSES = ("08", "53", "57P")
 
 
-def libpq_dsn(settings: Settings) -> str:
-    """Return the DSN for psycopg, with the time limits that it does not set itself."""
-    dsn = settings.dsn.get_secret_value()
+def libpq_dsn(settings: Settings, *, direct: bool = False) -> str:
+    """Return the DSN for psycopg, with the time limits that it does not set itself; `direct`: past any pooler."""
+    dsn = ((settings.dsn_direct if direct else None) or settings.dsn).get_secret_value()
     said = conninfo_to_dict(dsn)
     return make_conninfo(dsn, **{name: value for name, value in SILENCE.items() if name not in said})
 
@@ -70,20 +67,32 @@ def sqlalchemy_url(settings: Settings) -> URL:
     return URL.create("postgresql+psycopg", user, password, database=database, query=said)
 
 
-def engine(settings: Settings, *, size: int = 4, lock_timeout_ms: int = 0, silence_s: float | None = None) -> Engine:
+def engine(
+    settings: Settings,
+    *,
+    size: int = 4,
+    lock_timeout_ms: int = 0,
+    silence_s: float | None = None,
+    direct: bool = False,
+) -> Engine:
     """Return an engine for a worker, which waits `lock_timeout_ms` for a row's lock (0: without end).
 
-    It hangs up on a server that says nothing for `silence_s` seconds (None: never).
+    It hangs up on a server that says nothing for `silence_s` seconds (None: never); `direct` as in `libpq_dsn`.
     """
+    pooled = settings.pooled and not direct
 
     def connect() -> Patient:
-        connection = Patient.connect(libpq_dsn(settings), options=_options(lock_timeout_ms))
+        how = pooler.manner(lock_timeout_ms, pooled=pooled)
+        connection = Patient.connect(libpq_dsn(settings, direct=direct), **how)
         connection.silence_s = silence_s
         return connection
 
-    return create_engine(
+    made = create_engine(
         sqlalchemy_url(settings), isolation_level=ISOLATION, pool_size=size, pool_pre_ping=True, creator=connect
     )
+    if pooled:
+        pooler.limit_each(made, lock_timeout_ms)
+    return made
 
 
 def async_engine(
@@ -92,11 +101,12 @@ def async_engine(
     """Return an engine for code on asyncio; the others as in `engine`."""
 
     async def connect() -> PatientAsync:
-        connection = await PatientAsync.connect(libpq_dsn(settings), options=_options(lock_timeout_ms))
+        how = pooler.manner(lock_timeout_ms, pooled=settings.pooled)
+        connection = await PatientAsync.connect(libpq_dsn(settings), **how)
         connection.silence_s = silence_s
         return connection
 
-    return create_async_engine(
+    made = create_async_engine(
         sqlalchemy_url(settings),
         isolation_level=ISOLATION,
         pool_size=size,
@@ -105,10 +115,18 @@ def async_engine(
         pool_pre_ping=True,
         async_creator=connect,
     )
+    if settings.pooled:
+        pooler.limit_each(made.sync_engine, lock_timeout_ms)
+    return made
 
 
 def hot_pool(settings: Settings, *, lock_timeout_ms: int, silence_s: float = ANSWER_S) -> AsyncConnectionPool:
-    """Return a closed pool of autocommitting connections for statements that are transactions by themselves."""
+    """Return a closed pool of autocommitting connections for statements that are transactions by themselves.
+
+    Behind a pooler they wait for locks without end: whoever must not begins a transaction with its limits.
+    """
+    # What runs often is prepared at once, where the session lasts.
+    prepared = {"prepare_threshold": 0} | pooler.manner(lock_timeout_ms, pooled=settings.pooled)
 
     async def bound(connection: PsycopgConnection[Any]) -> None:
         assert isinstance(connection, PatientAsync)
@@ -123,12 +141,8 @@ def hot_pool(settings: Settings, *, lock_timeout_ms: int, silence_s: float = ANS
         timeout=settings.api_pool_wait_s,
         reconnect_timeout=RECONNECT_S,
         open=False,
-        kwargs={"autocommit": True, "prepare_threshold": 0, "options": _options(lock_timeout_ms)},
+        kwargs={"autocommit": True} | prepared,
     )
-
-
-def _options(lock_timeout_ms: int) -> str:
-    return f"-c lock_timeout={lock_timeout_ms} -c idle_in_transaction_session_timeout={STALLED_MS}"
 
 
 @contextmanager

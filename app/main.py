@@ -122,6 +122,7 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
     opened.push_async_callback(asyncio.to_thread, hinter.close)
     unbroken = Unbroken()
     opened.push_async_callback(unbroken.settled)
+    accepting = Accepting(pool, unbroken, settings)
     return Services(
         settings=settings,
         clock=clock,
@@ -130,7 +131,7 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
         verifier=Verifier(settings, trust, clock),
         vouched=vouched,
         rate_limit=RateLimit(shared, clock, settings),
-        payments=Payments(Guard(pool, engine, unbroken, settings), Accepting(pool, unbroken), clock, settings),
+        payments=Payments(Guard(pool, engine, unbroken, settings), accepting, clock, settings),
         carts=Carts(shared, clock, settings),
         webhooks=provider_chosen.webhooks(settings),
         hinter=hinter,

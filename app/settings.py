@@ -35,6 +35,11 @@ class Settings(ProviderSettings, YoursSettings, TracesSettings):
         SecretStr("postgresql://paidonce@127.0.0.1:5432/paidonce"),
         description="PostgreSQL as a URL; several hosts and target_session_attrs=read-write for a failover pair.",
     )
+    dsn_direct: SecretStr | None = Field(
+        None,
+        description="PostgreSQL itself, where PAIDONCE_DSN leads to a pooler in transaction mode (docs/pooler.md); "
+        "without it PAIDONCE_DSN does.",
+    )
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port separated by commas.")
     valkey: str = Field("redis://127.0.0.1:6379/0", description="Valkey, as a redis:// URL.")
     valkey_call_s: float = Field(
@@ -250,10 +255,10 @@ class Settings(ProviderSettings, YoursSettings, TracesSettings):
             raise ValueError("has opaque tokens that could be two issuers': give each another `prefix`")
         return issuers
 
-    @field_validator("dsn")
+    @field_validator("dsn", "dsn_direct")
     @classmethod
-    def _is_a_url(cls, dsn: SecretStr) -> SecretStr:
-        if not dsn.get_secret_value().startswith("postgresql://"):
+    def _is_a_url(cls, dsn: SecretStr | None) -> SecretStr | None:
+        if dsn is not None and not dsn.get_secret_value().startswith("postgresql://"):
             raise ValueError("is no URL postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
         return dsn
 
@@ -266,6 +271,11 @@ class Settings(ProviderSettings, YoursSettings, TracesSettings):
             names = ("API_TLS_CERTIFICATE", "API_TLS_KEY", "API_GATEWAY_AUTHORITY", "API_GATEWAY_NAME")
             raise ValueError(f"needs mutual TLS for API_CALLER=gateway: set {', '.join(names)} (prefix PAIDONCE_)")
         return self
+
+    @property
+    def pooled(self) -> bool:
+        """Whether PAIDONCE_DSN leads to a pooler in transaction mode."""
+        return self.dsn_direct is not None
 
     def trusted_issuers(self) -> list[TrustedIssuer]:
         """Return whose tokens are accepted."""

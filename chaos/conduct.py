@@ -81,6 +81,8 @@ def stack_of(plan: Plan, how: Launch, settings: Mapping[str, Any], proxies: Prox
         brokers=ground.brokers,
         standby=ground.standby,
         disk_mb=ground.disk_mb,
+        pooled=ground.pooled,
+        roles=ground.roles,
         pairs=ground.pairs,
         overrides={**PROVIDER, **ground.settings, **settings},
         launch=how,

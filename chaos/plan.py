@@ -64,6 +64,10 @@ class Ground(_Part):
     brokers: int = 1
     standby: bool = False
     proxied: bool = False
+    #: whether a PgBouncer in transaction mode stands before PostgreSQL
+    pooled: bool = False
+    #: whether each process logs in to PostgreSQL by its own role (docs/roles.md)
+    roles: bool = False
     #: megabytes of PostgreSQL's own disk, for the fault full-disk; None: it shares the machine's
     disk_mb: int | None = Field(None, ge=256)
     #: workers of which there are two: `relay` is joined by `relay-2`

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 #: Is given a server's name and its `host:port`, and returns the `host:port` that leads there. Names: `postgres` (with a
-#: standby `postgres-1`, `postgres-2`), `kafka-1` and on (for its clients), `valkey`, `issuer` (its key set; the `iss`
-#: stays), `provider`, `api-1` and on. Between three brokers: `kafka-1-peers` (the others to 1), and
-#: `kafka-1-controller-from-2`.
+#: standby `postgres-1`, `postgres-2`; behind a pooler that one, and `postgres-direct`), `kafka-1` and on (for its
+#: clients), `valkey`, `issuer` (its key set; the `iss` stays), `provider`, `api-1` and on. Between three brokers:
+#: `kafka-1-peers` (the others to 1), and `kafka-1-controller-from-2`.
 Detour = Callable[[str, str], str]
 
 

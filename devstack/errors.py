@@ -12,7 +12,7 @@ class JarsUnobtainableError(StackError):
 
 
 class PackagesUnobtainableError(StackError):
-    """What comes from Debian's packages (NGINX, promtool), a wheel (Envoy) or Go (kustomize) could not be fetched."""
+    """What comes from Debian's packages (NGINX, PgBouncer, …), a wheel (Envoy) or Go (kustomize) is not to be had."""
 
 
 class TooLateError(StackError):

@@ -13,9 +13,11 @@ from paidonce.devstack.detour import Detour, straight, url
 from paidonce.devstack.issuer.clients import NATIVE
 from paidonce.devstack.issuer.logins import PER_MINUTE
 from paidonce.devstack.issuer.people import first_person
+from paidonce.devstack.logins import Logins
 from paidonce.devstack.members import Ports, insiders, issuer, journal, outsiders
 from paidonce.devstack.pace import PACE, environment, new_secret
 from paidonce.devstack.person_login import Door, log_in
+from paidonce.devstack.pgbouncer import PgBouncer
 from paidonce.devstack.ports import free_port
 from paidonce.devstack.runs import Run
 from paidonce.devstack.servers import Report, Servers, start_servers
@@ -47,11 +49,13 @@ class Stack(Standing):
     """The stack while the `with` block lasts; leaves no process and no file.
 
     One server of each, unless `brokers` is 3 (Kafka as a cluster, everything replicated) or `standby` is set
-    (PostgreSQL with a synchronous one); `disk_mb` gives PostgreSQL a disk of its own, where that can be. Of the
-    workers in `pairs` there are two, the second as `relay-2`. `overrides` are settings of the children by field name,
-    over those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours otherwise
-    than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the servers by
-    other addresses. `logins_per_minute` is the issuer's bound for one name. `yours` runs beside it.
+    (PostgreSQL with a synchronous one); `disk_mb` gives PostgreSQL a disk of its own, where that can be. `pooled` puts
+    a PgBouncer in transaction mode before it, past which only windows, LISTEN and partitions go; with `roles` each
+    process logs in by its own role's rights. Of the workers in `pairs` there are two, the second as `relay-2`.
+    `overrides` are settings of the children by field name, over those of `devstack/pace.py`; both yield to what the
+    environment sets. `launch` starts one of ours otherwise than by the command line; `detour` leads our processes, and
+    by `addresses` the clients of the API, to the servers by other addresses. `logins_per_minute` is the issuer's bound
+    for one name. `yours` runs beside it.
 
     Raises:
         StackError: something did not start; says what was waited for.
@@ -65,6 +69,8 @@ class Stack(Standing):
         brokers: int = 1,
         standby: bool = False,
         disk_mb: int | None = None,
+        pooled: bool = False,
+        roles: bool = False,
         pairs: Collection[str] = (),
         overrides: Mapping[str, Any] | None = None,
         logins_per_minute: int = PER_MINUTE,
@@ -75,7 +81,9 @@ class Stack(Standing):
     ) -> None:
         self._replicas, self._launch, self._report, self._detour = replicas, launch, report, detour
         self._durable, self._brokers, self._standby = durable, brokers, standby
-        self._disk_mb, self._pairs, self._yours = disk_mb, pairs, yours or Yours()
+        self._disk_mb, self._pooled = disk_mb, pooled
+        self._logins = Logins() if roles else None
+        self._pairs, self._yours = pairs, yours or Yours()
         self._overrides, self._logins_per_minute = dict(overrides or {}), logins_per_minute
         self._closing = ExitStack()
 
@@ -165,7 +173,10 @@ class Stack(Standing):
         self._supervisor.start([vouching], environment(own))
         self._migrate()
         yours = self._yours.members(environment(own))
-        self._supervisor.start([*insiders(self._ports, self._pairs), *yours], environment(own))
+        ours = insiders(self._ports, self._pairs)
+        if self._logins:
+            ours = [self._logins.of(member, self._settings) for member in ours]
+        self._supervisor.start([*ours, *yours], environment(own))
         self.wait_ready()
         self._supervisor.watch()
 
@@ -191,7 +202,7 @@ class Stack(Standing):
 
     def _of_servers(self, servers: Servers) -> dict[str, Any]:
         own: dict[str, Any] = {
-            "dsn": url(self._detour, "postgres", servers.postgres.dsn),
+            **self._of_postgres(servers.postgres.dsn),
             "kafka": servers.kafka.led or servers.kafka.bootstrap,
             "valkey": url(self._detour, "valkey", servers.valkey.url),
         }
@@ -203,10 +214,23 @@ class Stack(Standing):
             own |= {"topic": f"payments-{name}", "relay_name": f"paidonce-relay-{name}", "own_topics": f"{{}}s-{name}"}
         return own
 
+    def _of_postgres(self, dsn: str) -> dict[str, str]:
+        if not self._pooled:
+            return {"dsn": url(self._detour, "postgres", dsn)}
+        pooler = PgBouncer(self.run, dsn, self._logins.users if self._logins else {})
+        self._report("PgBouncer is ready")
+        return {
+            "dsn": url(self._detour, "postgres", pooler.led(dsn)),
+            "dsn_direct": url(self._detour, "postgres-direct", dsn),
+        }
+
     def _migrate(self) -> None:
-        bind = engine(self._settings.model_copy(update={"dsn": SecretStr(self._servers.postgres.dsn)}), size=1)
+        direct = {"dsn": SecretStr(self._servers.postgres.dsn), "dsn_direct": None}
+        bind = engine(self._settings.model_copy(update=direct), size=1)
         try:
-            upgrade(bind, self._settings)
+            upgrade(bind, self._settings, with_roles=self._logins is not None)
+            if self._logins:
+                self._logins.make(bind)
         finally:
             bind.dispose()
         self._report("the schema is there")

@@ -129,13 +129,17 @@ def cleaner() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    roles: Annotated[
+        bool, typer.Option(help="Give it roles of least privilege, one for each process (docs/roles.md).")
+    ] = False,
+) -> None:
     """Bring the database's schema to the newest version."""
     from paidonce.app.db import SCHEMA_VERSION, engine  # noqa: PLC0415
     from paidonce.migrations.upgrade import upgrade  # noqa: PLC0415
 
     settings = _settings()
-    upgrade(engine(settings, size=1), settings)
+    upgrade(engine(settings, size=1, direct=True), settings, with_roles=roles)
     typer.echo(f"the schema has version {SCHEMA_VERSION}")
 
 

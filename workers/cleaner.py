@@ -11,7 +11,7 @@ import psycopg
 from prometheus_client import Counter
 from sqlalchemy import Engine
 
-from paidonce.app import db, installation
+from paidonce.app import db, installation, pooler
 from paidonce.app.clock import Clock, SystemClock
 from paidonce.app.errors import LeaseLostError
 from paidonce.app.idempotency import store
@@ -34,7 +34,7 @@ LOCK_TIMEOUT_MS = 1_000
 
 def main(settings: Settings) -> None:
     """Run a cleaner until SIGTERM or SIGINT."""
-    bind = db.engine(settings)
+    bind = db.engine(settings, direct=True)
     process = runner.start("cleaner", settings, bind)
     cleaner = Cleaner(settings, bind)
     try:
@@ -81,11 +81,16 @@ class Cleaner:
         if self._session is None or self._session.closed:
             self._lease = None
             self._session = psycopg.connect(
-                db.libpq_dsn(self._settings),
+                db.libpq_dsn(self._settings, direct=True),
                 autocommit=True,
                 application_name="paidonce-cleaner",
                 options=f"-c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
             )
+            try:
+                pooler.check_direct(self._session)
+            except BaseException:
+                self.close()
+                raise
         return self._session
 
     def _hold(self, session: Session) -> bool:

@@ -22,7 +22,7 @@ from paidonce.app.issuers import OpaqueTokens, TrustedIssuer
 from paidonce.app.messaging import partitions
 from paidonce.app.settings import Settings
 from paidonce.app.webhooks.signing import check_secret
-from paidonce.workers import leases, retention
+from paidonce.workers import doctor_pooler, leases, retention
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_admin import Topic, Topics
 from paidonce.workers.broker_topic import keeps
@@ -284,6 +284,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "secret": secret,
     "addresses": addresses,
     "PostgreSQL": postgres,
+    "pooler": doctor_pooler.check,
     "Kafka": kafka,
     "Valkey": valkey,
     "issuer": issuer,

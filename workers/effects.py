@@ -111,7 +111,7 @@ async def _serve(process: runner.Process, settings: Settings, open_kinds: OpenKi
     try:
         async with open_kinds(settings, bind) as kinds:
             running = lanes(kinds, bind=bind, settings=settings, clock=SystemClock(), settled=hinter.hint)
-            await _run_lanes(process, running, bind, db.libpq_dsn(settings))
+            await _run_lanes(process, running, bind, db.libpq_dsn(settings, direct=True))
     finally:
         await asyncio.to_thread(hinter.close)
         await bind.dispose()

@@ -138,7 +138,10 @@ def explain(settings: Settings, bind: Engine) -> tuple[Server, list[Finding]]:
 def connect(settings: Settings) -> Session:
     """Connect for looking and mending; raises psycopg.Error."""
     return psycopg.connect(
-        db.libpq_dsn(settings), autocommit=True, options=relay_session.OPTIONS, application_name="paidonce-repair"
+        db.libpq_dsn(settings, direct=True),
+        autocommit=True,
+        options=relay_session.OPTIONS,
+        application_name="paidonce-repair",
     )
 
 

@@ -28,9 +28,9 @@ def main(settings: Settings) -> None:
             "every event a second time; to come back to the relay see docs/cdc.md"
         )
     gc.set_threshold(GARBAGE_OBJECTS)
-    bind = db.engine(settings, silence_s=db.WORKER_ANSWER_S)
+    bind = db.engine(settings, silence_s=db.WORKER_ANSWER_S, direct=True)
     process = runner.start("relay", settings, bind)
-    waker = Waker(db.libpq_dsn(settings), process.stop)
+    waker = Waker(db.libpq_dsn(settings, direct=True), process.stop)
     relay = Relay(settings, bind, process.stop)
 
     def idle(seconds: float) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine
 
-from paidonce.app import db, installation
+from paidonce.app import db, installation, pooler
 from paidonce.app.errors import ConfigurationError, PaidonceError
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
@@ -55,16 +55,19 @@ def open_session(settings: Settings, bind: Engine) -> Session:
     Raises:
         StandbyError: the server is a standby, perhaps only until a failover ends.
         OtherServerError: it is another server than the one that this database was first used on.
+        ConfigurationError: a pooler stands before it.
     """
     lease_ms = int(settings.relay_lease_s * 1_000)
     session: psycopg.Connection[Any] = psycopg.connect(
-        db.libpq_dsn(settings),
+        db.libpq_dsn(settings, direct=True),
         autocommit=True,
         # An owner that stalls between a window's INSERT and its COMMIT must not make its successor stall too.
         options=f"{OPTIONS} -c lock_timeout={lease_ms // 4} -c idle_in_transaction_session_timeout={lease_ms}",
         application_name="paidonce-relay",
     )
     try:
+        # Behind one a crash of the server would go unseen, and a snapshot in memory be used beyond it.
+        pooler.check_direct(session)
         session.execute(DURABLE)
         _check_server(session, bind)
     except BaseException:

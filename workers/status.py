@@ -110,7 +110,8 @@ def _read(settings: Settings, bind: Engine) -> Status:
         topics = dict.fromkeys([*SUBSCRIBERS, *waiting, *standing], settings.topic) | topics_read(tx, settings)
         states, dead = effects.count_by_state(tx), [DeadLetters(*one) for one in dead_letters.counts(tx)]
     marks, behind, error = _ask_kafka(settings, count, topics)
-    with psycopg.connect(db.libpq_dsn(settings), autocommit=True) as session:
+    # What is prepared outlives its transaction, so never behind a pooler.
+    with psycopg.connect(db.libpq_dsn(settings), autocommit=True, prepare_threshold=None) as session:
         shards = [_shard(session, shard, marks.get(shard)) for shard in range(count)]
         held = leases.holders(session)
         cdc = cdc_slot.look(session, settings.cdc_slot) if settings.cdc_slot else None

@@ -21,8 +21,9 @@ OUTBOX = "paidonce_outbox"
 
 #: At most one NOTIFY a channel within this, for all that was committed meanwhile: the relay's pass takes about as long.
 INTERVAL_S = 0.003
-#: A NOTIFY takes a transaction id, so its COMMIT would wait for the disk; there is nothing in it to lose.
-UNSYNCED = "-c synchronous_commit=off"
+#: A NOTIFY takes a transaction id, so its COMMIT would wait for the disk; there is nothing in it to lose. Sent with
+#: each, in the one transaction that a query of several statements is: a pooler keeps nothing for us.
+UNSYNCED = "SET LOCAL synchronous_commit = off"
 #: Seconds between attempts to connect: the net is there, so there is no hurry.
 RECONNECT_S = 1.0
 
@@ -78,7 +79,7 @@ class Hinter:
 
     def _give(self, channels: Iterable[str]) -> bool:
         try:
-            self._notify("; ".join(f'NOTIFY "{channel}"' for channel in channels))
+            self._notify("; ".join([UNSYNCED, *(f'NOTIFY "{channel}"' for channel in channels)]))
         except psycopg.Error as error:
             structlog.get_logger().debug("hint_failed", error=repr(error))
         except Exception:  # noqa: BLE001  a thread that ended would give no hint until the process starts anew
@@ -91,7 +92,7 @@ class Hinter:
     @step("hint.notify")
     def _notify(self, statements: str) -> None:
         if self._session is None:
-            self._session = psycopg.connect(self._dsn, autocommit=True, options=UNSYNCED)
+            self._session = psycopg.connect(self._dsn, autocommit=True)
         # libpq itself: a cursor's conveniences would cost the process's one interpreter lock ten times as long.
         result = self._session.pgconn.exec_(statements.encode())
         if result.status != ExecStatus.COMMAND_OK:

@@ -30,6 +30,11 @@ INBOX_DAYS_LOCK = 7_241_431_953
 HOLD_INBOX_DAYS = "SELECT pg_advisory_xact_lock_shared(:lock)"
 CHANGE_INBOX_DAYS = "SELECT pg_advisory_xact_lock(:lock)"
 
+#: The days belong to whom their table belongs to, whichever of its members made them: any other may drop them.
+AS_OWNER = """
+    SELECT set_config('role', pg_get_userbyid(relowner), true) FROM pg_class
+     WHERE oid = CAST(:table AS regclass) AND relowner <> CAST(quote_ident(current_user) AS regrole)
+"""
 LOCK = "LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE"
 CREATE = "CREATE TABLE {name} (LIKE {table} INCLUDING ALL EXCLUDING IDENTITY)"
 ATTACH = "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{end}')"
@@ -193,6 +198,7 @@ def drop(session: psycopg.Connection[Any], table: Partitioned, day: date) -> Non
 def _ensure(bind: Engine, table: Partitioned, first: date, last: date) -> int:
     with begin(bind) as tx:
         tx.execute(text(f"SET LOCAL lock_timeout = '{ATTACH_LOCK_TIMEOUT}'"))
+        tx.execute(text(AS_OWNER), {"table": table})
         # The lock that ATTACH needs anyway, taken first: whoever comes second sees what the first has made.
         tx.execute(text(LOCK.format(table=table)))
         present = attached(tx, table)

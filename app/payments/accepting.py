@@ -17,6 +17,7 @@ from paidonce.app import trace_context
 from paidonce.app.db import was_refused
 from paidonce.app.payments import store
 from paidonce.app.payments.store import Accepted, Wanted
+from paidonce.app.settings import Settings
 from paidonce.app.unbroken import Unbroken
 
 #: Statements at once: while the server writes one's log, the next is read in.
@@ -30,8 +31,10 @@ Waiting = tuple[Wanted, asyncio.Future[Accepted]]
 class Accepting:
     """Accepts payments over `pool`, whose connections autocommit and wait shortly for locks."""
 
-    def __init__(self, pool: AsyncConnectionPool, unbroken: Unbroken) -> None:
+    def __init__(self, pool: AsyncConnectionPool, unbroken: Unbroken, settings: Settings) -> None:
         self._pool = pool
+        # Behind a pooler no connection keeps how long it waits: each statement brings that, in a transaction.
+        self._lock_wait_ms = settings.idempotency_first_wait_ms if settings.pooled else None
         self._waiting: list[Waiting] = []
         self._unbroken = unbroken
         self._statements = 0
@@ -79,7 +82,7 @@ class Accepting:
     async def _send(self, connection: AsyncConnection) -> None:
         together = self._take()
         try:
-            accepted = await _write(connection, [wanted for wanted, _ in together])
+            accepted = await self._write(connection, [wanted for wanted, _ in together])
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to those who wait
             if len(together) > 1 and was_refused(error):
                 await asyncio.gather(*(self._alone(one) for one in together))
@@ -95,17 +98,16 @@ class Accepting:
         wanted, future = one
         try:
             async with self._pool.connection() as connection:
-                accepted = await _write(connection, [wanted])
+                accepted = await self._write(connection, [wanted])
         except Exception as error:  # noqa: BLE001  as above
             _fail([one], error)
             return
         if not future.done():
             future.set_result(accepted[wanted.payment.id])
 
-
-async def _write(connection: AsyncConnection, wanted: Sequence[Wanted]) -> dict[UUID, Accepted]:
-    with trace_context.within_all(lambda: [one.event.headers.get(trace_context.HEADER) for one in wanted]):
-        return await store.accept(connection, wanted)
+    async def _write(self, connection: AsyncConnection, wanted: Sequence[Wanted]) -> dict[UUID, Accepted]:
+        with trace_context.within_all(lambda: [one.event.headers.get(trace_context.HEADER) for one in wanted]):
+            return await store.accept(connection, wanted, lock_wait_ms=self._lock_wait_ms)
 
 
 def _fail(together: list[Waiting], error: Exception) -> None:

@@ -16,6 +16,7 @@ from paidonce.app.errors import NotFoundError
 from paidonce.app.idempotency.store import Claim, Response, claim_sql
 from paidonce.app.messaging.envelope import Event
 from paidonce.app.payments.model import Payment
+from paidonce.app.pooler import LIMIT, limits
 from paidonce.app.steps import step
 from paidonce.app.tables import payments
 
@@ -90,7 +91,7 @@ async def accept(
         cursor = await connection.execute(ACCEPT, rows)
     else:
         async with connection.transaction():
-            await connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{lock_wait_ms}ms"])
+            await connection.execute(LIMIT, limits(lock_wait_ms))
             cursor = await connection.execute(ACCEPT, rows)
     return {UUID(id_): Accepted(claimed, known) for id_, claimed, known in await cursor.fetchall()}
 

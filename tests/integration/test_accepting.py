@@ -68,7 +68,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     await pool.open()
     unbroken = Unbroken()
     guard = Guard(pool, engine, unbroken, settings)
-    payments = Payments(guard, Accepting(pool, unbroken), SystemClock(), settings)
+    payments = Payments(guard, Accepting(pool, unbroken, settings), SystemClock(), settings)
     try:
         yield Service(payments, guard, unbroken, settings.dsn.get_secret_value())
     finally:

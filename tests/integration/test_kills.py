@@ -13,7 +13,9 @@ from paidonce.chaos.report import Report, report
 from paidonce.chaos.run import nobody
 
 PAYMENTS = 200
-PLAN = sized(plan.load("demo"), payments=PAYMENTS)
+DEMO = sized(plan.load("demo"), payments=PAYMENTS)
+#: Each process logs in to PostgreSQL with its own role's rights, and must not miss any (docs/roles.md).
+PLAN = DEMO.model_copy(update={"ground": DEMO.ground.model_copy(update={"roles": True})})
 TARGETS = [target for faults in PLAN.faults for target in faults.targets]
 
 #: The first test waits for the run, which takes longer than others where the machine is busy.

@@ -46,7 +46,7 @@ async def accept(settings: Settings, count: int) -> None:
     await pool.open()
     unbroken = Unbroken()
     guard = Guard(pool, engine, unbroken, settings)
-    payments = Payments(guard, Accepting(pool, unbroken), SystemClock(), settings)
+    payments = Payments(guard, Accepting(pool, unbroken, settings), SystemClock(), settings)
     draft = PaymentDraft(amount=1250, currency="EUR", payment_method="pm_ok")
     try:
         for number in range(count):
