@@ -9,11 +9,13 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from paidonce.app.issuers import TrustedIssuer
+from paidonce.app.settings_kafka import KafkaSettings
 from paidonce.app.settings_provider import ProviderSettings
 from paidonce.app.settings_yours import YoursSettings
 
@@ -24,10 +26,10 @@ RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
 LEASE_LONGEST_S = 600.0
 
 
-class Settings(ProviderSettings, YoursSettings):
+class Settings(KafkaSettings, ProviderSettings, YoursSettings):
     """Everything that can be set; `paidonce doctor` checks it."""
 
-    model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # --- servers
     dsn: SecretStr = Field(
@@ -35,7 +37,10 @@ class Settings(ProviderSettings, YoursSettings):
         description="PostgreSQL as a URL; several hosts and target_session_attrs=read-write for a failover pair.",
     )
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port separated by commas.")
-    valkey: str = Field("redis://127.0.0.1:6379/0", description="Valkey, as a redis:// URL.")
+    valkey: str = Field("redis://127.0.0.1:6379/0", description="Valkey, as a redis:// URL; rediss:// is TLS.")
+    valkey_ca: Path | None = Field(
+        None, description="PEM file of who signed Valkey's certificate; by default whoever this machine trusts."
+    )
     valkey_call_s: float = Field(
         0.25, gt=0, description="Seconds that one call to Valkey may take: a request waits no longer for it."
     )
@@ -255,6 +260,15 @@ class Settings(ProviderSettings, YoursSettings):
         if not dsn.get_secret_value().startswith("postgresql://"):
             raise ValueError("is no URL postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
         return dsn
+
+    @model_validator(mode="after")
+    def _valkey_is_verified(self) -> Self:
+        url = urlsplit(self.valkey)
+        if self.valkey_ca and url.scheme != "rediss":
+            raise ValueError("PAIDONCE_VALKEY_CA is of no use with this PAIDONCE_VALKEY: make it rediss://")
+        if "ssl_" in url.query:
+            raise ValueError("PAIDONCE_VALKEY has ssl_… in it: set PAIDONCE_VALKEY_CA; the rest is always verified")
+        return self
 
     @model_validator(mode="after")
     def _headers_are_proven(self) -> Self:
