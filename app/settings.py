@@ -3,7 +3,6 @@
 Every field says its unit (units last in the name) and why the default is what it is.
 """
 
-import os
 from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -14,19 +13,23 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from paidonce.app import secret_files
 from paidonce.app.issuers import TrustedIssuer
 from paidonce.app.settings_kafka import KafkaSettings
+from paidonce.app.settings_process import ProcessSettings
 from paidonce.app.settings_provider import ProviderSettings
 from paidonce.app.settings_yours import YoursSettings
 
 #: Requests per time, in the notation of the library that counts them; or nothing.
 RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
+#: Schemes of a URL of Valkey by which TLS is spoken.
+VALKEY_TLS = frozenset({"rediss", "valkeys"})
 #: Seconds of the longest lease that anybody may set. What lasts longer was given before the database's clock was set
 #: back, so it counts as run out: ten minutes is the longest that a dead owner's lease can stand still.
 LEASE_LONGEST_S = 600.0
 
 
-class Settings(KafkaSettings, ProviderSettings, YoursSettings):
+class Settings(ProcessSettings, KafkaSettings, ProviderSettings, YoursSettings):
     """Everything that can be set; `paidonce doctor` checks it."""
 
     model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -47,12 +50,6 @@ class Settings(KafkaSettings, ProviderSettings, YoursSettings):
     stack: Literal["embedded", "containers"] = Field(
         "embedded", description="Where `paidonce up` and the tests take servers from that no setting names."
     )
-
-    # --- the process
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
-    probe_host: str = Field("127.0.0.1", description="Address of the next two, which ask nobody who they are.")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics; 0 serves none.")
-    worker_port: int = Field(0, ge=0, le=65535, description="Port of a worker's /healthz and /readyz; 0 serves none.")
 
     # --- the API
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
@@ -264,7 +261,7 @@ class Settings(KafkaSettings, ProviderSettings, YoursSettings):
     @model_validator(mode="after")
     def _valkey_is_verified(self) -> Self:
         url = urlsplit(self.valkey)
-        if self.valkey_ca and url.scheme != "rediss":
+        if self.valkey_ca and url.scheme not in VALKEY_TLS:
             raise ValueError("PAIDONCE_VALKEY_CA is of no use with this PAIDONCE_VALKEY: make it rediss://")
         if "ssl_" in url.query:
             raise ValueError("PAIDONCE_VALKEY has ssl_… in it: set PAIDONCE_VALKEY_CA; the rest is always verified")
@@ -293,8 +290,10 @@ class Settings(KafkaSettings, ProviderSettings, YoursSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return this process's settings, read once; raises pydantic.ValidationError naming what is wrong.
+    """Return this process's settings, read once: from the environment, else from files (app/secret_files.py).
 
-    A secret may also be a file with the variable's name in the folder PAIDONCE_SECRETS_DIR.
+    Raises:
+        pydantic.ValidationError: names what is wrong, without its value.
+        ConfigurationError: the files of secrets cannot be read.
     """
-    return Settings(_secrets_dir=os.environ.get("PAIDONCE_SECRETS_DIR"))
+    return Settings(_secrets_dir=secret_files.folder())

@@ -20,7 +20,7 @@ from valkey.exceptions import BusyLoadingError, ResponseError, ValkeyError
 from paidonce.app.breaker import Breaker
 from paidonce.app.clock import Clock
 from paidonce.app.errors import PaidonceError
-from paidonce.app.settings import Settings
+from paidonce.app.settings import VALKEY_TLS, Settings
 from paidonce.app.steps import step
 
 #: Connections of one process: a call lasts a fraction of a millisecond, and more would only queue over there.
@@ -94,7 +94,7 @@ class SharedState:
 
 def _tls(settings: Settings) -> dict[str, Any]:
     """Return how the server is verified, where there is TLS: its name too, which the library leaves out by default."""
-    if urlsplit(settings.valkey).scheme != "rediss":
+    if urlsplit(settings.valkey).scheme not in VALKEY_TLS:
         return {}
     authority = settings.valkey_ca or ssl.get_default_verify_paths().cafile
     return {
