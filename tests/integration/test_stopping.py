@@ -81,6 +81,13 @@ def running(name: str, settings: Settings, folder: Path, **more: Any) -> Iterato
         made.process.wait(BUSY_S)
 
 
+def make_topic(settings: Settings, folder: Path) -> None:
+    """A relay does, at its start."""
+    with running("relay", settings, folder) as helper:
+        until(lambda: ready(helper), within_s=BUSY_S, what="the topic")
+        helper.stop()
+
+
 def ready(one: Running) -> bool:
     return one.readyz()[0] == 200
 
@@ -89,17 +96,6 @@ def ready(one: Running) -> bool:
 def proxies() -> Iterator[Proxies]:
     with Proxies() as started:
         yield started
-
-
-@pytest.fixture
-def told(settings: Settings, issuer_jwks: str) -> Settings:
-    """Settings whose issuer needs nobody: its keys are a file's, so the API is ready by the database alone."""
-    return settings.model_copy(update={"jwks_url": issuer_jwks})
-
-
-@pytest.fixture
-def issuer_jwks(tmp_path: Path) -> str:
-    return f"http://{LOOPBACK}:{free_port()}/jwks"
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -117,28 +113,25 @@ def test_a_database_that_takes_connections_and_says_nothing_holds_no_stop(
 
 @pytest.mark.parametrize("name", [name for name in PROCESSES if name != "api"])
 def test_a_database_that_falls_silent_is_noticed_and_holds_no_stop(
-    name: str, settings: Settings, proxies: Proxies, tmp_path: Path, topic: str
+    name: str, settings: Settings, proxies: Proxies, tmp_path: Path
 ) -> None:
     dsn = url(proxies.detour, f"postgres-{name}", settings.dsn.get_secret_value())
-    with running("relay", settings, tmp_path) as helper:  # makes the topic
-        until(lambda: ready(helper), within_s=BUSY_S, what="the topic")
-        with running(name, settings, tmp_path / ".", dsn=dsn, worker_stuck_s=1.0) as one:
-            until(lambda: ready(one), within_s=BUSY_S, what=f"{name} to be ready on {topic}")
-            proxies.arm(Fault(link=f"postgres-{name}", kind="half_open"))
-            try:
-                until(lambda: one.readyz()[0] == 503, within_s=BUSY_S, what=f"{name} to say that it hangs")
-                one.stop()
-            finally:
-                proxies.heal()
+    make_topic(settings, tmp_path)
+    with running(name, settings, tmp_path, dsn=dsn, worker_stuck_s=1.0) as one:
+        until(lambda: ready(one), within_s=BUSY_S, what=f"{name} to be ready")
+        proxies.arm(Fault(link=f"postgres-{name}", kind="stall"))
+        try:
+            until(lambda: one.readyz()[0] == 503, within_s=BUSY_S, what=f"{name} to say that it hangs")
+            one.stop()
+        finally:
+            proxies.heal()
 
 
 @pytest.mark.parametrize("name", ["relay", "consumer"])
 def test_kafka_that_falls_silent_is_noticed_and_holds_no_stop(
     name: str, settings: Settings, kafka: Any, tmp_path: Path
 ) -> None:
-    with running("relay", settings, tmp_path) as helper:
-        until(lambda: ready(helper), within_s=BUSY_S, what="the topic")
-        helper.stop()
+    make_topic(settings, tmp_path)
     with (
         running(name, settings, tmp_path, worker_stuck_s=1.0) as one,
         psycopg.connect(settings.dsn.get_secret_value(), autocommit=True) as tables,
@@ -174,8 +167,7 @@ def test_a_call_that_the_provider_does_not_answer_is_ended_and_written_down(sett
         running("effects", settings, tmp_path, provider_url=f"http://{LOOPBACK}:{silent.getsockname()[1]}") as one,
     ):
         tables.execute(
-            "INSERT INTO effects (id, kind, subject, state, request, next_attempt_at)"
-            " VALUES (%s, 'charge', %s, 'pending', '{}', now())",
+            "INSERT INTO effects (id, kind, subject, tenant, request) VALUES (%s, 'charge', %s, 'acme', '{}')",
             (new_id(), str(new_id())),
         )
         silent.settimeout(BUSY_S)
@@ -184,32 +176,3 @@ def test_a_call_that_the_provider_does_not_answer_is_ended_and_written_down(sett
         held.close()
         assert tables.execute("SELECT state, attempts FROM effects").fetchall() == [("unknown", 1)]
         assert "stop_given_up" not in one.log.read_text()
-
-
-def test_the_api_drains_before_it_stops(settings: Settings, tmp_path: Path) -> None:
-    """It answers for as long as it was told, and says that it is not ready."""
-    with running("api", settings, tmp_path, api_drain_s=BUSY_S) as one:
-        until(lambda: one.readyz()[0] == 503, within_s=BUSY_S, what="the API to answer")
-        assert "key set" in one.readyz()[1]
-        one.process.send_signal(signal.SIGTERM)
-        until(lambda: "this process stops" in one.readyz()[1], within_s=BUSY_S, what="the API to drain")
-        one.process.send_signal(signal.SIGINT)
-        assert one.process.wait(BUSY_S) == 0
-
-
-def test_an_api_whose_database_takes_no_writes_is_not_ready(
-    settings: Settings, tmp_path: Path, database: str, jwks_file: str
-) -> None:
-    name = database.rpartition("/")[2]
-    with psycopg.connect(database, autocommit=True) as tables:
-        tables.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
-    with running("api", settings, tmp_path, jwks_url=jwks_file) as one:
-        until(lambda: "takes no writes" in one.readyz()[1], within_s=BUSY_S, what="the API to say so")
-        with psycopg.connect(database, autocommit=True, options="-c default_transaction_read_only=off") as tables:
-            tables.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
-            tables.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
-                [name],
-            )
-        until(lambda: ready(one), within_s=BUSY_S, what="the API to be ready")
-        one.stop()
