@@ -64,6 +64,8 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
         self._generation: object = None
         #: since when others contradict what this member believes of the group; None: nobody does
         self._doubted_since: float | None = None
+        #: since when no broker answers for the group; None: one does
+        self._silent_since: float | None = None
         #: partitions that came to us and that nobody has taken note of yet
         self.arrived: set[int] = set()
         #: changes of the group that we saw so far
@@ -153,7 +155,18 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
         generation = self._consumer.group_metadata().generation_id
         self.rebalances += generation != self._generation
         self._generation = generation
+        if not found:
+            self._check_answers()
         return [record for partition in sorted(found) for record in found[partition]]
+
+    def _check_answers(self) -> None:
+        """Raise BrokerAwayError after a session without the group's coordinator: the client's own poll only waits."""
+        if not self._consumer._coordinator.coordinator_unknown():  # noqa: SLF001  nothing else of it tells
+            self._silent_since = None
+            return
+        self._silent_since = self._silent_since or monotonic()
+        if monotonic() > self._silent_since + self._settings.consumer_session_s:
+            raise BrokerAwayError("no broker answers for the group")
 
     def _places(self) -> str:
         """Name the next record of each partition that has one, as far as a fetch has told."""
