@@ -155,7 +155,8 @@ def kafka(settings: Settings) -> str:
             return f"answers; topic {settings.topic} will be made by the relay"
         kept = {name: keeps(settings, name) for name in sorted(found)}
     except BrokerAwayError as error:
-        raise WrongError(f"takes no connection of ours: {error}; start it, or mend PAIDONCE_KAFKA…") from error
+        todo = "" if "PAIDONCE_" in str(error) else ": start it, or set PAIDONCE_KAFKA"
+        raise WrongError(f"takes no connection of ours: {error}{todo}") from error
     for name, how in kept.items():
         retention.check(settings, how, name=name)
     return f"topic {settings.topic} with {found[settings.topic].partitions} partitions"
