@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from sqlalchemy.exc import OperationalError
 
-from paidonce.app import db, log, telemetry
+from paidonce.app import advice, db, log, telemetry
 from paidonce.app.api import (
     carts,
     customers,
@@ -38,6 +39,7 @@ from paidonce.app.auth.verifier import Verifier
 from paidonce.app.auth.vouched import Vouched
 from paidonce.app.carts.store import Carts
 from paidonce.app.clock import SystemClock
+from paidonce.app.draining import Drain, Server
 from paidonce.app.idempotency.guard import Guard
 from paidonce.app.messaging.hint import Hinter
 from paidonce.app.payments import provider_chosen
@@ -74,13 +76,13 @@ COLLECT_AFTER = 50_000
 _log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, drain: Drain | None = None) -> FastAPI:
     """Return the API; its lifespan opens pools and key set and closes them."""
     app = FastAPI(
         title="Paidonce",
         version="1",
         description=DESCRIPTION,
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, drain or Drain()),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -94,16 +96,16 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
+def _lifespan(settings: Settings, drain: Drain) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as opened:
-            yield {"services": await _open(settings, opened)}
+            yield {"services": await _open(settings, drain, opened)}
 
     return lifespan
 
 
-async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
+async def _open(settings: Settings, drain: Drain, opened: AsyncExitStack) -> Services:
     """Open everything that lives as long as the process; `opened` closes it in reverse order."""
     clock = SystemClock()
     engine = db.async_engine(settings, size=settings.api_connections_max)
@@ -126,6 +128,7 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
     return Services(
         settings=settings,
         clock=clock,
+        drain=drain,
         engine=engine,
         trust=trust,
         verifier=Verifier(settings, trust, clock),
@@ -139,7 +142,7 @@ async def _open(settings: Settings, opened: AsyncExitStack) -> Services:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then let running requests end, however long: a COMMIT is never cancelled.
+    """Serve until SIGTERM or SIGINT, then let running requests end (app/draining.py).
 
     Raises:
         SchemaVersionError: the database has another schema version.
@@ -148,12 +151,12 @@ def serve(settings: Settings) -> None:
     log.configure("api", settings.log_level)
     telemetry.start(settings.probe_host, settings.metrics_port)
     telemetry.trace("api", settings)
-    asyncio.run(_check_schema(settings))
-    # uvicorn raises the signal again when it is done; the process has done what the signal asked for.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: sys.exit(0))  # until the server is there
+    asyncio.run(_check_schema(settings))
     _log.info("serving", host=settings.api_host, port=settings.api_port)
-    server = uvicorn.Server(config(settings))
+    drain = Drain()
+    server = Server(config(settings, drain), settings, drain)
     _spare_the_collector()
     server.run()
     _log.info("served")
@@ -166,10 +169,10 @@ def _spare_the_collector() -> None:
     gc.set_threshold(COLLECT_AFTER)
 
 
-def config(settings: Settings) -> uvicorn.Config:
+def config(settings: Settings, drain: Drain | None = None) -> uvicorn.Config:
     """Return how uvicorn serves the API."""
     return uvicorn.Config(
-        create_app(settings),
+        create_app(settings, drain),
         host=settings.api_host,
         port=settings.api_port,
         workers=1,
@@ -197,6 +200,6 @@ async def _check_schema(settings: Settings) -> None:
         async with engine.connect() as tx:
             await tx.run_sync(db.check_schema)
     except OperationalError as error:
-        _log.warning("database unavailable", cause=type(error.orig).__name__)
+        _log.warning("database unavailable", error=advice.of(error))
     finally:
         await engine.dispose()

@@ -3,18 +3,21 @@
 Every field says its unit (units last in the name) and why the default is what it is.
 """
 
-import os
 from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from paidonce.app import secret_files
 from paidonce.app.issuers import TrustedIssuer
+from paidonce.app.settings_kafka import KafkaSettings
+from paidonce.app.settings_process import ProcessSettings
 from paidonce.app.settings_provider import ProviderSettings
+from paidonce.app.settings_servers import ServersSettings
 from paidonce.app.settings_traces import TracesSettings
 from paidonce.app.settings_yours import YoursSettings
 
@@ -25,35 +28,10 @@ RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
 LEASE_LONGEST_S = 600.0
 
 
-class Settings(ProviderSettings, YoursSettings, TracesSettings):
+class Settings(ServersSettings, ProcessSettings, KafkaSettings, ProviderSettings, YoursSettings, TracesSettings):
     """Everything that can be set; `paidonce doctor` checks it."""
 
-    model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore")
-
-    # --- servers
-    dsn: SecretStr = Field(
-        SecretStr("postgresql://paidonce@127.0.0.1:5432/paidonce"),
-        description="PostgreSQL as a URL; several hosts and target_session_attrs=read-write for a failover pair.",
-    )
-    dsn_direct: SecretStr | None = Field(
-        None,
-        description="PostgreSQL itself, where PAIDONCE_DSN leads to a pooler in transaction mode (docs/pooler.md); "
-        "without it PAIDONCE_DSN does.",
-    )
-    kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port separated by commas.")
-    valkey: str = Field("redis://127.0.0.1:6379/0", description="Valkey, as a redis:// URL.")
-    valkey_call_s: float = Field(
-        0.25, gt=0, description="Seconds that one call to Valkey may take: a request waits no longer for it."
-    )
-    stack: Literal["embedded", "containers"] = Field(
-        "embedded", description="Where `paidonce up` and the tests take servers from that no setting names."
-    )
-
-    # --- the process
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
-    probe_host: str = Field("127.0.0.1", description="Address of the next two, which ask nobody who they are.")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics; 0 serves none.")
-    worker_port: int = Field(0, ge=0, le=65535, description="Port of a worker's /healthz and /readyz; 0 serves none.")
+    model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # --- the API
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
@@ -255,13 +233,6 @@ class Settings(ProviderSettings, YoursSettings, TracesSettings):
             raise ValueError("has opaque tokens that could be two issuers': give each another `prefix`")
         return issuers
 
-    @field_validator("dsn", "dsn_direct")
-    @classmethod
-    def _is_a_url(cls, dsn: SecretStr | None) -> SecretStr | None:
-        if dsn is not None and not dsn.get_secret_value().startswith("postgresql://"):
-            raise ValueError("is no URL postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
-        return dsn
-
     @model_validator(mode="after")
     def _headers_are_proven(self) -> Self:
         if (self.api_tls_certificate is None) != (self.api_tls_key is None):
@@ -271,11 +242,6 @@ class Settings(ProviderSettings, YoursSettings, TracesSettings):
             names = ("API_TLS_CERTIFICATE", "API_TLS_KEY", "API_GATEWAY_AUTHORITY", "API_GATEWAY_NAME")
             raise ValueError(f"needs mutual TLS for API_CALLER=gateway: set {', '.join(names)} (prefix PAIDONCE_)")
         return self
-
-    @property
-    def pooled(self) -> bool:
-        """Whether PAIDONCE_DSN leads to a pooler in transaction mode."""
-        return self.dsn_direct is not None
 
     def trusted_issuers(self) -> list[TrustedIssuer]:
         """Return whose tokens are accepted."""
@@ -290,8 +256,10 @@ class Settings(ProviderSettings, YoursSettings, TracesSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return this process's settings, read once; raises pydantic.ValidationError naming what is wrong.
+    """Return this process's settings, read once: from the environment, else from files (app/secret_files.py).
 
-    A secret may also be a file with the variable's name in the folder PAIDONCE_SECRETS_DIR.
+    Raises:
+        pydantic.ValidationError: names what is wrong, without its value.
+        ConfigurationError: the files of secrets cannot be read.
     """
-    return Settings(_secrets_dir=os.environ.get("PAIDONCE_SECRETS_DIR"))
+    return Settings(_secrets_dir=secret_files.folder())

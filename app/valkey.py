@@ -6,8 +6,10 @@ asks learns quickly that it is away, and while it stays away hardly anybody asks
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import Counter
@@ -18,7 +20,7 @@ from valkey.exceptions import BusyLoadingError, ResponseError, ValkeyError
 from paidonce.app.breaker import Breaker
 from paidonce.app.clock import Clock
 from paidonce.app.errors import PaidonceError
-from paidonce.app.settings import Settings
+from paidonce.app.settings import VALKEY_TLS, Settings
 from paidonce.app.steps import step
 
 #: Connections of one process: a call lasts a fraction of a millisecond, and more would only queue over there.
@@ -49,6 +51,7 @@ class SharedState:
             max_connections=CONNECTIONS_MAX,
             socket_timeout=settings.valkey_call_s,
             socket_connect_timeout=settings.valkey_call_s,
+            **_tls(settings),
         )
         self.client: Valkey = Valkey(connection_pool=self.pool)
         self._free = asyncio.Semaphore(CONNECTIONS_MAX)
@@ -89,7 +92,20 @@ class SharedState:
         await self.pool.aclose()
 
 
+def _tls(settings: Settings) -> dict[str, Any]:
+    """Return how the server is verified, where there is TLS: its name too, which the library leaves out by default."""
+    if urlsplit(settings.valkey).scheme not in VALKEY_TLS:
+        return {}
+    authority = settings.valkey_ca or ssl.get_default_verify_paths().cafile
+    return {
+        "ssl_check_hostname": True,
+        "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+        "ssl_ca_certs": str(authority) if authority else None,
+    }
+
+
 def _away(error: Exception) -> ValkeyAwayError:
     CALLS.labels("failed").inc()
-    _log.warning("valkey away", cause=type(error).__name__)
+    # It names an address, or what the server or the TLS library said; never a password.
+    _log.warning("valkey away", cause=type(error).__name__, error=str(error))
     return ValkeyAwayError()

@@ -117,10 +117,16 @@ class Node:
 
 
 def start_kafka(
-    run: Run, *, properties: Mapping[str, str] | None = None, quick: bool = True, detour: Detour = straight
+    run: Run,
+    *,
+    properties: Mapping[str, str] | None = None,
+    quick: bool = True,
+    detour: Detour = straight,
+    users: Mapping[str, str] | None = None,
 ) -> Kafka:
     """Start a fresh broker in the run's folder; `properties` go over ours; not `quick`: compiled for throughput.
 
+    `users`: passwords by name, for listeners among the properties that ask for them (SCRAM-SHA-512).
     Whoever comes by the `detour` is told addresses that lead there too: a broker's clients reconnect to what it says.
 
     Raises:
@@ -132,7 +138,8 @@ def start_kafka(
         {"controller.quorum.bootstrap.servers": f"{LOOPBACK}:{node.controller}"} | {**(properties or {})},
         {} if detour is straight else {"LED": (node.led, led)},
     )
-    format_storage(java, node, new_cluster_id(), "--standalone")
+    scram = [f"--add-scram=SCRAM-SHA-512=[name={name},password={password}]" for name, password in (users or {}).items()]
+    format_storage(java, node, new_cluster_id(), "--standalone", *scram)
     process = begin(run, java, node, "kafka")
     wait_started(process)
     return Kafka(f"{LOOPBACK}:{node.port}", process, led=led)

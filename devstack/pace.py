@@ -7,6 +7,8 @@ from typing import Any
 #: Settings by field name; units are in the names.
 PACE: dict[str, Any] = {
     "relay_lease_s": 2.0,
+    # Below what the supervisor waits for before it kills.
+    "stop_s": 8.0,
     "consumer_session_s": 2.0,
     "consumer_lock_timeout_ms": 2_000,
     "effect_call_s": 1.0,

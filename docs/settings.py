@@ -8,8 +8,9 @@ from paidonce.app.settings import Settings
 
 HEAD = """# Settings
 
-Environment variables, read once at the start of each process (`app/settings.py`, `app/settings_provider.py`,
-`app/settings_yours.py`, `app/settings_traces.py`).
+Environment variables, read once at the start of each process (`app/settings.py`, and `app/settings_….py` beside it).
+Any of them may be a file instead, with the variable's name, in the folder that `PAIDONCE_SECRETS_DIR` names; white
+space around its content does not count, and a variable goes before a file.
 `make docs` writes this page, `paidonce doctor` checks what is set.
 
 | variable | default | what it is |

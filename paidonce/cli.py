@@ -244,7 +244,10 @@ def _explained(error: Exception) -> str | None:
     if isinstance(error, PaidonceError):
         return str(error)
     if isinstance(error, ValidationError) and error.title in PREFIXES:
-        wrong = [f"{PREFIXES[error.title]}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
+        wrong = [
+            f"{PREFIXES[error.title]}{str(one['loc'][0]).upper()}: {one['msg']}" if one["loc"] else one["msg"]
+            for one in error.errors()
+        ]
         return "wrong settings: " + "; ".join(wrong)
     if isinstance(error, ModuleNotFoundError) and error.name in STACK_MODULES:
         return "this command needs the embedded servers: pip install 'paidonce[stack]'"

@@ -181,6 +181,12 @@ def test_a_library_is_known_in_one_place(library: str, allowed: str) -> None:
     assert [file for file in users if not re.fullmatch(allowed, file)] == []
 
 
+def test_a_kafka_client_is_told_where_and_how_in_one_place() -> None:
+    users = {file for file, source in sources(*PRODUCT) if re.search(r"bootstrap_servers|bootstrap\.servers", source)}
+    # The second asks one broker a question, over a connection that the first made arguments for.
+    assert users == {"workers/broker_security.py", "workers/broker_refusals.py"}
+
+
 def test_the_docstrings_cite_sections_that_exist() -> None:
     headings = set(re.findall(r"^#+ (.+)$", (ROOT / "docs/design.md").read_text(), re.MULTILINE))
     cited = {

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 from kafka.errors import (
     AuthorizationError,
+    IllegalSaslStateError,
     InvalidTransactionTimeoutError,
     KafkaConfigurationError,
     KafkaError,
     SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
     UnsupportedVersionError,
 )
 
@@ -41,18 +43,19 @@ HOPELESS = (
     AuthorizationError,
     InvalidTransactionTimeoutError,
     KafkaConfigurationError,
-    SaslAuthenticationFailedError,
     UnsupportedVersionError,
+)
+#: A user, a password or a way to show them that Kafka does not take.
+NOT_TAKEN = (IllegalSaslStateError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
+#: What is to be done then.
+MEND_USER = (
+    "mend PAIDONCE_KAFKA_USER, PAIDONCE_KAFKA_PASSWORD, PAIDONCE_KAFKA_SASL_MECHANISM or "
+    "PAIDONCE_KAFKA_SECURITY_PROTOCOL"
 )
 
 
 class BrokerAwayError(PaidonceError):
     """Kafka did not do what we asked: it is a pause, and the same is tried again."""
-
-
-def bootstrap(settings: Settings) -> list[str]:
-    """Return the addresses to begin with."""
-    return settings.kafka.split(",")
 
 
 def limit_ms(settings: Settings) -> int:
@@ -84,6 +87,8 @@ def talking(to_do: str) -> Iterator[None]:
     """
     try:
         yield
+    except NOT_TAKEN as error:
+        raise ConfigurationError(f"Kafka refuses us: {error!r}: {MEND_USER}") from error
     except HOPELESS as error:
         raise ConfigurationError(f"Kafka refuses to {to_do}: {error!r} (PAIDONCE_KAFKA)") from error
     except KafkaError as error:

@@ -15,7 +15,8 @@ from kafka.errors import TopicAlreadyExistsError
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
-from paidonce.workers.broker import RECONNECT_MOST_MS, BrokerAwayError, bootstrap, limit_ms, talking
+from paidonce.workers.broker import RECONNECT_MOST_MS, BrokerAwayError, limit_ms, talking
+from paidonce.workers.broker_connect import connecting
 
 DAY_MS = 86_400_000
 
@@ -36,9 +37,9 @@ class Topics:
     def __init__(self, settings: Settings) -> None:
         """Connect; raises as `broker.talking` does."""
         self._settings = settings
-        with talking("connect"):
+        with connecting(settings) as given:
             self._admin = KafkaAdminClient(
-                bootstrap_servers=bootstrap(settings),
+                **given,
                 client_id=f"{settings.relay_name}-admin",
                 bootstrap_timeout_ms=limit_ms(settings),
                 request_timeout_ms=limit_ms(settings),

@@ -7,6 +7,7 @@ cooperative (KIP-429): partitions that stay are not interrupted.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic
+from typing import Any
 
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer
@@ -16,7 +17,8 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from paidonce.app.settings import Settings
 from paidonce.app.steps import step
-from paidonce.workers.broker import METADATA_MOST_MS, RECONNECT_MOST_MS, BrokerAwayError, bootstrap, talking
+from paidonce.workers.broker import METADATA_MOST_MS, RECONNECT_MOST_MS, BrokerAwayError, talking
+from paidonce.workers.broker_connect import connecting
 from paidonce.workers.broker_selector import Selector
 from paidonce.workers.consumer_records import Record
 
@@ -53,50 +55,61 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
     def __init__(
         self, settings: Settings, *, group: str, topic: str, give_back: Callable[[Collection[int]], None]
     ) -> None:
-        """Connect; `give_back(partitions)` is called on the client's own thread before partitions leave us."""
+        """Nothing is connected before `subscribe`.
+
+        `give_back(partitions)` is called on the client's own thread before partitions leave us.
+        """
         self._settings, self._group, self._topic = settings, group, topic
         self._give_back = give_back
         self._generation: object = None
         #: since when others contradict what this member believes of the group; None: nobody does
         self._doubted_since: float | None = None
+        #: since when no broker answers for the group; None: one does
+        self._silent_since: float | None = None
         #: partitions that came to us and that nobody has taken note of yet
         self.arrived: set[int] = set()
         #: changes of the group that we saw so far
         self.rebalances = 0
-        self._consumer = self._connect()
+        #: a KafkaConsumer; None: not connected
+        self._consumer: Any = None
 
     def _connect(self) -> KafkaConsumer:
         settings = self._settings
         session_ms = int(settings.consumer_session_s * 1000)
-        return KafkaConsumer(
-            bootstrap_servers=bootstrap(settings),
-            group_id=self._group,
-            client_id=self._group,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            allow_auto_create_topics=False,
-            partition_assignment_strategy=(CooperativeStickyAssignor,),
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=session_ms // HEARTBEATS_A_SESSION,
-            # A broker that is silent for a session has given our place away; waiting on helps nobody (default: 30 s).
-            request_timeout_ms=max(REQUEST_LEAST_MS, session_ms),
-            reconnect_backoff_max_ms=RECONNECT_MOST_MS,
-            metadata_max_age_ms=METADATA_MOST_MS,
-            max_poll_records=settings.consumer_batch,
-            max_partition_fetch_bytes=max(FETCH_BYTES_LEAST, settings.consumer_batch * EVENT_BYTES),
-            metrics_enabled=False,
-            selector=Selector,
-        )
+        # A broker that is silent for a session has given our place away; waiting on helps nobody (default: 30 s).
+        limit_ms = max(REQUEST_LEAST_MS, session_ms)
+        with connecting(settings) as given:
+            return KafkaConsumer(
+                **given,
+                bootstrap_timeout_ms=limit_ms,
+                group_id=self._group,
+                client_id=self._group,
+                isolation_level="read_committed",
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                allow_auto_create_topics=False,
+                partition_assignment_strategy=(CooperativeStickyAssignor,),
+                session_timeout_ms=session_ms,
+                heartbeat_interval_ms=session_ms // HEARTBEATS_A_SESSION,
+                request_timeout_ms=limit_ms,
+                reconnect_backoff_max_ms=RECONNECT_MOST_MS,
+                metadata_max_age_ms=METADATA_MOST_MS,
+                max_poll_records=settings.consumer_batch,
+                max_partition_fetch_bytes=max(FETCH_BYTES_LEAST, settings.consumer_batch * EVENT_BYTES),
+                metrics_enabled=False,
+                selector=Selector,
+            )
 
     def subscribe(self) -> None:
-        """Join the group at the next poll.
+        """Connect, and join the group at the next poll.
 
         Raises:
             TopicMissingError: there is no such topic yet.
             ConfigurationError: Kafka will never let us.
             BrokerAwayError: not now; try again.
         """
+        if self._consumer is None:
+            self._consumer = self._connect()
         # In this order: of partitions that it learnt before it subscribed, kafka-python 3.0.12 sees none when it makes
         # its first assignment, joins again at once, and hangs where that outlasts a poll.
         self._consumer.subscribe([self._topic], listener=self)
@@ -119,7 +132,7 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
             return
         structlog.get_logger().warning("left and joining the group anew", group=self._group)
         self.close()
-        self._consumer, self._doubted_since = self._connect(), None
+        self._consumer = self._doubted_since = None
         self.arrived.clear()
         self.subscribe()
 
@@ -129,9 +142,11 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
         At most `most`, and by default as many as the settings allow.
 
         Raises:
-            BrokerAwayError: not now; ask again.
+            BrokerAwayError: not now; ask again. (So may what `subscribe` raises, after a `doubt` that found nobody.)
             UnreadableRecordError: end this process.
         """
+        if self._consumer is None:
+            self.subscribe()
         try:
             found = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
         except CorruptRecordError as error:
@@ -141,7 +156,18 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
         generation = self._consumer.group_metadata().generation_id
         self.rebalances += generation != self._generation
         self._generation = generation
+        if not found:
+            self._check_answers()
         return [record for partition in sorted(found) for record in found[partition]]
+
+    def _check_answers(self) -> None:
+        """Raise BrokerAwayError after a session without the group's coordinator: the client's own poll only waits."""
+        if not self._consumer._coordinator.coordinator_unknown():  # noqa: SLF001  nothing else of it tells
+            self._silent_since = None
+            return
+        self._silent_since = self._silent_since or monotonic()
+        if monotonic() > self._silent_since + self._settings.consumer_session_s:
+            raise BrokerAwayError("no broker answers for the group")
 
     def _places(self) -> str:
         """Name the next record of each partition that has one, as far as a fetch has told."""
@@ -183,7 +209,7 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
     def lag(self) -> dict[int, int]:
         """Return partition -> records behind its end, as far as a fetch has told; asks nobody."""
         found: dict[int, int] = {}
-        for one in self._consumer.assignment():
+        for one in self._consumer.assignment() if self._consumer is not None else ():
             end = self._consumer.highwater(one)
             # A partition that was fetched has a position, so this answers from memory.
             if end is not None:
@@ -192,15 +218,19 @@ class Source(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has
 
     def stay(self, timeout_s: float) -> None:
         """Remain a member of the group for `timeout_s` without reading anything, until `go_on`."""
-        self._consumer.pause(*self._consumer.assignment())
+        if self._consumer is not None:
+            self._consumer.pause(*self._consumer.assignment())
         self.rewind(self.poll(timeout_s))
 
     def go_on(self) -> None:
         """Read again."""
-        self._consumer.resume(*self._consumer.paused())
+        if self._consumer is not None:
+            self._consumer.resume(*self._consumer.paused())
 
     def close(self) -> None:
         """Give the partitions back and leave the group."""
+        if self._consumer is None:
+            return
         try:
             self._consumer.close(timeout_ms=CLOSE_MS)
         except KafkaError as error:

@@ -10,7 +10,8 @@ from kafka.admin import KafkaAdminClient, OffsetSpec
 from kafka.protocol.consumer import IsolationLevel
 
 from paidonce.app.settings import Settings
-from paidonce.workers.broker import BrokerAwayError, bootstrap, limit_ms, talking
+from paidonce.workers.broker import BrokerAwayError, limit_ms, talking
+from paidonce.workers.broker_connect import connecting
 
 #: A first record is all that is wanted of each partition; one that is larger comes whole all the same.
 FIRST_BYTES = 65_536
@@ -96,11 +97,12 @@ def _oldest(
 
 @contextmanager
 def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
-    admin = KafkaAdminClient(
-        bootstrap_servers=bootstrap(settings),
-        bootstrap_timeout_ms=limit_ms(settings),
-        request_timeout_ms=limit_ms(settings),
-    )
+    with connecting(settings) as given:
+        admin = KafkaAdminClient(
+            **given,
+            bootstrap_timeout_ms=limit_ms(settings),
+            request_timeout_ms=limit_ms(settings),
+        )
     try:
         yield admin
     finally:
@@ -109,16 +111,17 @@ def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
 
 @contextmanager
 def _reader(settings: Settings) -> Iterator[KafkaConsumer]:
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap(settings),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        allow_auto_create_topics=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=FIRST_BYTES,
-        bootstrap_timeout_ms=limit_ms(settings),
-        metrics_enabled=False,
-    )
+    with connecting(settings) as given:
+        consumer = KafkaConsumer(
+            **given,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=FIRST_BYTES,
+            bootstrap_timeout_ms=limit_ms(settings),
+            metrics_enabled=False,
+        )
     try:
         yield consumer
     finally:

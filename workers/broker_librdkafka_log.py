@@ -7,6 +7,7 @@ be followed by a new producer: slow, and safe (tests/contract/producer).
 """
 
 import logging
+from time import monotonic
 
 import structlog
 
@@ -16,6 +17,8 @@ END = "ENDTXN"
 GOOD = "EndTxn returned NO_ERROR "
 #: Its name for lines about an abort's progress, and what one says when Kafka knew of no transaction.
 ABORT, NOTHING_TO_END = "TXNABORT", "not sending EndTxn"
+#: Seconds for which a line that comes again is not repeated: a broker that refuses us makes hundreds a second.
+SAME_S = 5.0
 
 
 class Log:
@@ -24,6 +27,8 @@ class Log:
     def __init__(self) -> None:
         #: for each EndTxn sent since the last clear(), whether it was answered at once and well
         self.ends: list[bool] = []
+        #: what was said last of each facility, and when it may be said again
+        self._said: dict[str, tuple[str, float]] = {}
 
     @property
     def one_end(self) -> bool:
@@ -36,5 +41,13 @@ class Log:
             self.ends.append(GOOD in line)
         elif facility == ABORT and NOTHING_TO_END in line:
             self.ends.append(True)
-        if level > logging.DEBUG:
+        if level > logging.DEBUG and not self._has_said(facility, line):
             structlog.get_logger().log(level, "librdkafka", facility=facility, line=line)
+
+    def _has_said(self, facility: str, line: str) -> bool:
+        words, now = line.partition(" (after ")[0], monotonic()
+        last, until = self._said.get(facility, ("", 0.0))
+        if words == last and now < until:
+            return True
+        self._said[facility] = (words, now + SAME_S)
+        return False

@@ -13,7 +13,8 @@ from kafka import KafkaConsumer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from paidonce.app.settings import Settings
-from paidonce.workers.broker import RECONNECT_MOST_MS, bootstrap, limit_ms, talking
+from paidonce.workers.broker import RECONNECT_MOST_MS, limit_ms, talking
+from paidonce.workers.broker_connect import connecting
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,9 @@ class Marks:
     def __init__(self, settings: Settings) -> None:
         """Connect; raises as `broker.talking` does."""
         self._settings = settings
-        with talking("connect"):
+        with connecting(settings) as given:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap(settings),
+                **given,
                 client_id=f"{settings.relay_name}-marks",
                 group_id=settings.relay_name,
                 # Asks the broker to wait for transactions that are being completed (KIP-447, require_stable).

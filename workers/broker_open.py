@@ -27,11 +27,11 @@ from paidonce.app.steps import step
 from paidonce.workers.broker import (
     RECONNECT_MOST_MS,
     BrokerAwayError,
-    bootstrap,
     limit_ms,
     talking,
     transactional_id,
 )
+from paidonce.workers.broker_connect import connecting
 
 #: Where Kafka keeps the offsets of groups, the relay's marks among them.
 OFFSETS_TOPIC = "__consumer_offsets"
@@ -83,9 +83,9 @@ class OpenTransactions:
     def __init__(self, settings: Settings) -> None:
         """Connect; raises as `broker.talking` does."""
         self._settings = settings
-        with talking("connect"):
+        with connecting(settings) as given:
             self._admin = _Admin(
-                bootstrap_servers=bootstrap(settings),
+                **given,
                 client_id=f"{settings.relay_name}-open",
                 bootstrap_timeout_ms=limit_ms(settings),
                 request_timeout_ms=limit_ms(settings),
@@ -162,12 +162,13 @@ class OpenTransactions:
     def first_id(self, one: LeftOpen) -> str | None:
         """Return the message id of the first record that is open; None: it is no longer there."""
         with talking("read what was left open"):
-            consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap(self._settings),
-                isolation_level="read_uncommitted",
-                auto_offset_reset="none",
-                bootstrap_timeout_ms=limit_ms(self._settings),
-            )
+            with connecting(self._settings) as given:
+                consumer = KafkaConsumer(
+                    **given,
+                    isolation_level="read_uncommitted",
+                    auto_offset_reset="none",
+                    bootstrap_timeout_ms=limit_ms(self._settings),
+                )
             try:
                 return _first_id(consumer, one, limit_ms(self._settings))
             finally:

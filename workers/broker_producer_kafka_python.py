@@ -20,11 +20,11 @@ from paidonce.workers.broker import (
     RETRY_BACKOFF_MS,
     BrokerAwayError,
     batch_bytes,
-    bootstrap,
     limit_ms,
     talking,
     transactional_id,
 )
+from paidonce.workers.broker_connect import connecting
 from paidonce.workers.broker_marks import Mark, place
 from paidonce.workers.broker_producer import Record, TooLargeError
 from paidonce.workers.broker_selector import Selector
@@ -55,12 +55,11 @@ class KafkaPython:
         self._clients: list[_Counting] = []
         #: Whether an EndTxn was sent more than once.
         self.worn = False
-        with talking("connect a producer"):
+        with connecting(settings, "connect a producer", self._client) as given:
             self._producer = KafkaProducer(
-                bootstrap_servers=bootstrap(settings),
+                **given,
                 client_id=transactional_id(settings, shard),
                 transactional_id=transactional_id(settings, shard),
-                kafka_client=self._client,
                 selector=Selector,
                 # Said explicitly: conflicting options would switch it off silently.
                 enable_idempotence=True,

@@ -15,6 +15,7 @@ from paidonce.app.settings import Settings
 from paidonce.workers.aside import Call, LeftBehindError
 from paidonce.workers.broker import (
     LINGER_MS,
+    MEND_USER,
     RECONNECT_MOST_MS,
     REQUEST_BYTES_MAX,
     RETRY_BACKOFF_MS,
@@ -26,6 +27,8 @@ from paidonce.workers.broker import (
 from paidonce.workers.broker_librdkafka_log import Log
 from paidonce.workers.broker_marks import Mark
 from paidonce.workers.broker_producer import Record, TooLargeError
+from paidonce.workers.broker_refusals import why
+from paidonce.workers.broker_security import of_librdkafka
 
 #: Records that wait in the client at once; when it is full, what was acknowledged makes room.
 QUEUE_RECORDS_MAX = 100_000
@@ -41,13 +44,18 @@ HOPELESS = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.INVALID_TRANSACTION_TIMEOUT,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError.UNSUPPORTED_VERSION,
-    KafkaError._AUTHENTICATION,  # noqa: SLF001  the client's own codes are public by that name
-    KafkaError._INVALID_ARG,  # noqa: SLF001
+    KafkaError._INVALID_ARG,  # noqa: SLF001  the client's own codes are public by that name
     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
+}
+#: A user, a password or a way to show them that Kafka does not take, as `broker.NOT_TAKEN` has it.
+NOT_TAKEN = {
+    KafkaError.ILLEGAL_SASL_STATE,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
 }
 #: What says only that the transaction has failed already.
 CONSEQUENCES = {
@@ -74,6 +82,8 @@ def ours(error: KafkaError, to_do: str) -> Exception:
     """Return our error for the client's."""
     if error.code() in TOO_LARGE:
         return TooLargeError(str(error))
+    if error.code() in NOT_TAKEN:
+        return ConfigurationError(f"Kafka refuses us: {error}: {MEND_USER}")
     if error.code() in HOPELESS:
         return ConfigurationError(f"Kafka refuses to {to_do}: {error} (PAIDONCE_KAFKA)")
     return BrokerAwayError(f"could not {to_do}: {error}")
@@ -89,6 +99,8 @@ class Librdkafka:
         self._limit_s = limit_ms(settings) / 1000
         self._log = Log()
         self._failed: KafkaError | None = None
+        #: why Kafka does not take our user; the client itself would go on trying
+        self._not_taken: KafkaError | None = None
         #: Whether an EndTxn was sent more than once, or the client did not say that it was answered at once.
         self.worn = False
         with talking("make a producer"):
@@ -98,7 +110,8 @@ class Librdkafka:
     def _options(self, settings: Settings, shard: int) -> dict[str, object]:
         limit = limit_ms(settings)
         return {
-            "bootstrap.servers": settings.kafka,
+            **of_librdkafka(settings),
+            "error_cb": self._on_error,
             "client.id": transactional_id(settings, shard),
             "transactional.id": transactional_id(settings, shard),
             "enable.idempotence": True,
@@ -123,11 +136,19 @@ class Librdkafka:
 
     def fence(self) -> None:
         """Make every earlier producer of the shard powerless."""
-        producer = self._open()
-        with talking("take over a shard"):
-            # Without a connection the client would look for its coordinator only every half second.
-            producer.list_topics(self._settings.relay_name, self._limit_s)
-            producer.init_transactions(self._limit_s)
+        producer, to_do = self._open(), "take over a shard"
+        try:
+            with talking(to_do):
+                # Without a connection the client would look for its coordinator only every half second.
+                producer.list_topics(self._settings.relay_name, self._limit_s)
+                producer.init_transactions(self._limit_s)
+        except BrokerAwayError as error:
+            producer.poll(0)  # hands over what it could not tell by the calls
+            if self._not_taken is not None:
+                raise ours(self._not_taken, to_do) from error
+            if reason := why(self._settings):
+                raise BrokerAwayError(f"could not {to_do}: {reason}") from error
+            raise
 
     def send(self, records: Iterable[Record]) -> None:
         """Begin a transaction; return when each record is acknowledged."""
@@ -203,6 +224,10 @@ class Librdkafka:
         while (waiting := producer.flush(LOOK_S)) and self._failed is None and monotonic() < deadline:
             pass
         return waiting
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in NOT_TAKEN:
+            self._not_taken = error
 
     def _on_delivery(self, error: KafkaError, _message: Message) -> None:
         self._fail(error)

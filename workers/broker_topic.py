@@ -7,7 +7,8 @@ from typing import Any
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from paidonce.app.settings import Settings
-from paidonce.workers.broker import bootstrap, limit_ms, talking
+from paidonce.workers.broker import limit_ms, talking
+from paidonce.workers.broker_connect import connecting
 
 #: Milliseconds beyond which nobody counts: a century. Kafka takes any bigint, Python's timedelta does not.
 FOR_EVER_MS = 36_500 * 86_400_000
@@ -37,11 +38,12 @@ def keeps(settings: Settings, topic: str) -> Keeps | None:
         BrokerAwayError: Kafka did not answer.
     """
     with talking(f"read the settings of topic {topic}"):
-        admin = KafkaAdminClient(
-            bootstrap_servers=bootstrap(settings),
-            bootstrap_timeout_ms=limit_ms(settings),
-            request_timeout_ms=limit_ms(settings),
-        )
+        with connecting(settings) as given:
+            admin = KafkaAdminClient(
+                **given,
+                bootstrap_timeout_ms=limit_ms(settings),
+                request_timeout_ms=limit_ms(settings),
+            )
         try:
             resource = ConfigResource(ConfigResourceType.TOPIC, topic)
             found = admin.describe_configs([resource], config_filter="all")["topic"][topic]

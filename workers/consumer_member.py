@@ -124,9 +124,13 @@ class Member:
         if topic != self.settings.topic:
             # The relay makes it with the first event, which may be long after the first consumer.
             Routes(self.settings, self.bind).learn({topic})
-        if monotonic() > self.topic_due_at:
-            raise ConfigurationError(f"there is no topic {topic} (PAIDONCE_TOPIC): start the relay first")
-        self.source.subscribe()
+        try:
+            self.source.subscribe()
+        except TopicMissingError as error:
+            if monotonic() > self.topic_due_at:
+                never = f"there is no topic {topic} (PAIDONCE_TOPIC): start the relay first"
+                raise ConfigurationError(never) from error
+            raise
         retention.check(self.settings, keeps(self.settings, topic), name=topic)
         self.joined = True
 

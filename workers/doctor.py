@@ -1,11 +1,12 @@
 """Is everything as it must be? `paidonce doctor` checks every setting and server, and says what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 from rich.console import Console
 
+from paidonce.app.errors import ConfigurationError
 from paidonce.app.settings import settings as read_settings
 from paidonce.workers.doctor_checks import CHECKS, WRONG
 
@@ -38,7 +39,10 @@ def findings() -> Iterator[Finding]:
         settings = read_settings()
     except ValidationError as error:
         for one in error.errors():
-            yield Finding("settings", False, f"PAIDONCE_{str(one['loc'][0]).upper()}: {one['msg']}")
+            yield Finding("settings", False, _said(one["loc"], one["msg"]))
+        return
+    except ConfigurationError as error:
+        yield Finding("settings", False, str(error))
         return
     yield Finding("settings", True, f"{len(settings.model_fields_set)} are set, the others have their defaults")
     for name, check in CHECKS.items():
@@ -46,3 +50,8 @@ def findings() -> Iterator[Finding]:
             yield Finding(name, True, check(settings))
         except WRONG as error:
             yield Finding(name, False, str(error))
+
+
+def _said(place: Sequence[int | str], message: str) -> str:
+    """Name the setting, where it is one alone."""
+    return f"PAIDONCE_{str(place[0]).upper()}: {message}" if place else message

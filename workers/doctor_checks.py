@@ -4,20 +4,19 @@ A check returns what it found, in a few words, or raises `WrongError`, which nam
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from paidonce.app import db, installation
+from paidonce.app import advice, db, installation
 from paidonce.app.auth.introspection_call import IntrospectionCall, IntrospectionFailedError
-from paidonce.app.errors import ConfigurationError, PaidonceError
+from paidonce.app.errors import ConfigurationError
 from paidonce.app.issuers import OpaqueTokens, TrustedIssuer
 from paidonce.app.messaging import partitions
 from paidonce.app.settings import Settings
@@ -26,21 +25,17 @@ from paidonce.workers import doctor_pooler, leases, retention
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_admin import Topic, Topics
 from paidonce.workers.broker_topic import keeps
+from paidonce.workers.doctor_encryption import encryption, files
+from paidonce.workers.doctor_finding import ANSWER_S, WrongError
+from paidonce.workers.doctor_valkey import valkey
 from paidonce.workers.outbox_repair_mend import REPAIR_LEASE_S
 from paidonce.workers.relay_topics import PARTITIONS
-
-#: Seconds for one question to one server.
-ANSWER_S = 5.0
 
 #: PostgreSQL's first version with DETACH CONCURRENTLY and everything else that the statements use.
 POSTGRES_LEAST = 140_000
 
 #: Days ahead for which there must be a partition: a cleaner that is away until tomorrow stops nobody.
 AHEAD_D_LEAST = 1
-
-
-class WrongError(PaidonceError):
-    """A check failed: the message says what is wrong, and after a colon what to do."""
 
 
 def times(settings: Settings) -> str:
@@ -54,6 +49,12 @@ def times(settings: Settings) -> str:
     if settings.provider_key_margin_s >= settings.provider_honours_keys_s > 0:
         raise WrongError(
             "PAIDONCE_PROVIDER_KEY_MARGIN_S leaves nothing of PAIDONCE_PROVIDER_HONOURS_KEYS_S: make it smaller"
+        )
+    longest_s = max(settings.effect_call_s, settings.webhook_call_s)
+    if settings.stop_s <= longest_s:
+        raise WrongError(
+            f"PAIDONCE_STOP_S ({settings.stop_s:g}) cuts off calls to the provider and to merchants, which may take "
+            f"{longest_s:g} s: make it longer"
         )
     retention.check(settings)
     retention.check_keys(settings)
@@ -96,8 +97,7 @@ def postgres(settings: Settings) -> str:
         with bind.connect() as tx:
             return _postgres(tx, settings)
     except OperationalError as error:
-        first = str(error.orig).splitlines()[0]
-        raise WrongError(f"does not answer ({first}): start it, or set PAIDONCE_DSN") from error
+        raise WrongError(f"takes no connection of ours: {advice.of(error)}") from error
     finally:
         bind.dispose()
 
@@ -155,7 +155,8 @@ def kafka(settings: Settings) -> str:
             return f"answers; topic {settings.topic} will be made by the relay"
         kept = {name: keeps(settings, name) for name in sorted(found)}
     except BrokerAwayError as error:
-        raise WrongError(f"does not answer ({error}): start it, or set PAIDONCE_KAFKA") from error
+        todo = "" if "PAIDONCE_" in str(error) else ": start it, or set PAIDONCE_KAFKA"
+        raise WrongError(f"takes no connection of ours: {error}{todo}") from error
     for name, how in kept.items():
         retention.check(settings, how, name=name)
     return f"topic {settings.topic} with {found[settings.topic].partitions} partitions"
@@ -186,31 +187,6 @@ def _same_partitions(counts: Mapping[str, int], found: Mapping[str, Topic]) -> N
                 f"topic {name} has {found[name].partitions} partitions, and had {count} when it was first used, so "
                 'each relay stops at its next recovery: see docs/operations.md, "Partitions were added to a topic"'
             )
-
-
-def valkey(settings: Settings) -> str:
-    """The server answers our name and password."""
-    url = urlsplit(settings.valkey)
-    words = [unquote(word) for word in (url.username, url.password) if word]
-    lines = [*([["AUTH", *words]] if words else []), ["PING"]]
-    asked = b"".join(_resp(line) for line in lines)
-    try:
-        with socket.create_connection((url.hostname or "127.0.0.1", url.port or 6379), ANSWER_S) as connection:
-            connection.sendall(asked)
-            said = b""
-            while said.count(b"\r\n") < len(lines) and (more := connection.recv(4096)):
-                said += more
-    except OSError as error:
-        raise WrongError(f"does not answer ({error}): start it, or set PAIDONCE_VALKEY") from error
-    if not said.endswith(b"+PONG\r\n"):
-        raise WrongError(f"says {said.decode(errors='replace').strip()!r}: mend name and password in PAIDONCE_VALKEY")
-    return "answers"
-
-
-def _resp(words: list[str]) -> bytes:
-    """Encode a command as Valkey reads it (RESP2): lengths first, so that no password can break out."""
-    parts = [word.encode() for word in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
 def issuer(settings: Settings) -> str:
@@ -280,7 +256,9 @@ def _get(url: str, setting: str) -> httpx.Response:
 
 
 CHECKS: dict[str, Callable[[Settings], str]] = {
+    "secret files": files,
     "times": times,
+    "encryption": encryption,
     "secret": secret,
     "addresses": addresses,
     "PostgreSQL": postgres,

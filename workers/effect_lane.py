@@ -103,14 +103,17 @@ class Lane:
 
     async def run(self, stop: asyncio.Event, process: Process) -> None:
         """Carry out what is due until `stop` is set, then let the calls under way end."""
-        failures = 0
+        failures, ready = 0, process.readiness
         while not stop.is_set():
             pause_s = self._settings.effect_poll_s
+            ready.begins(self.kind)
             try:
                 await self._begin()
-                failures, process.ready = 0, True
+                failures = 0
+                ready.succeeded(self.kind, pause_s=pause_s)
             except DISTURBANCES as error:
-                failures, process.ready = failures + 1, False
+                failures += 1
+                ready.failed(self.kind)
                 pause_s = backoff_s(failures, first_s=BACKOFF_FIRST_S, most_s=BACKOFF_MOST_S)
                 _log.warning("disturbed", error=repr(error), failures=failures)
             await self._pause(pause_s)

@@ -122,6 +122,7 @@ async def _run_lanes(process: runner.Process, running: list[Lane], bind: AsyncEn
     stop = asyncio.Event()
 
     def request_stop() -> None:
+        process.request_stop()
         stop.set()
         for lane in running:
             lane.wake()

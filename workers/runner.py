@@ -7,17 +7,18 @@ its supervisor starts it anew (docs/design.md, "Processes").
 
 import random
 import signal
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from threading import Event
 
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from paidonce.app import db, log, telemetry
+from paidonce.app import advice, db, log, telemetry
 from paidonce.app.retry import attempts, backoff_s
 from paidonce.app.settings import Settings
+from paidonce.app.stopping import Stopping
 from paidonce.workers import garbage, readiness
 
 #: The first pause after a disturbance: long enough not to hammer, too short to be noticed.
@@ -30,17 +31,19 @@ SCHEMA_LOOKS = 30
 Idle = Callable[[float], object]
 
 
-@dataclass(slots=True)
 class Process:
     """One worker process: its name, whether it shall stop, whether it is ready."""
 
-    name: str
-    stop: Event = field(default_factory=Event)
-    ready: bool = False
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.stop = Event()
+        self.readiness = readiness.Readiness(settings.worker_stuck_s, self.stop)
+        self._stopping = Stopping(settings.stop_s)
 
     def request_stop(self, *_signal: object) -> None:
-        """Finish the current pass, then end; a signal handler."""
+        """Finish the current pass, then end, and in time whatever it waits for; a signal handler."""
         self.stop.set()
+        self._stopping.count_down()
 
 
 def start(name: str, settings: Settings, bind: Engine) -> Process:
@@ -55,16 +58,29 @@ def start(name: str, settings: Settings, bind: Engine) -> Process:
     log.configure(name, settings.log_level)
     telemetry.start(settings.probe_host, settings.metrics_port)
     telemetry.trace(name, settings)
-    process = Process(name)
+    process = Process(name, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.request_stop)
     if settings.worker_port:
-        readiness.serve(settings.probe_host, settings.worker_port, lambda: process.ready)
+        readiness.serve(settings.probe_host, settings.worker_port, process.readiness.why_not)
     for attempt in attempts(OperationalError, count=SCHEMA_LOOKS):
-        with attempt, bind.connect() as tx:
-            db.check_schema(tx)
+        with attempt:
+            _check_schema(process, bind)
+    if process.stop.is_set():
+        sys.exit(0)
     structlog.get_logger().info("started")
     return process
+
+
+def _check_schema(process: Process, bind: Engine) -> None:
+    if process.stop.is_set():
+        return
+    try:
+        with bind.connect() as tx:
+            db.check_schema(tx)
+    except OperationalError as error:
+        structlog.get_logger().warning("database away", error=advice.of(error))
+        raise
 
 
 def run(
@@ -82,13 +98,14 @@ def run(
     default only a stop ends it. An error that `is_transient` backs off and goes on, any other
     is raised.
     """
-    failures, rounds = 0, garbage.Rounds()
+    failures, rounds, ready = 0, garbage.Rounds(), process.readiness
     while not process.stop.is_set():
         rounds.between_passes()
         try:
+            ready.begins(process.name)
             count = run_once()
         except Exception as error:
-            process.ready = False
+            ready.failed(process.name)
             if not is_transient(error):
                 structlog.get_logger().exception("crashed")
                 raise
@@ -96,7 +113,8 @@ def run(
             structlog.get_logger().warning("disturbed", error=repr(error), failures=failures)
             process.stop.wait(backoff_s(failures, first_s=BACKOFF_FIRST_S, most_s=BACKOFF_MOST_S))
             continue
-        failures, process.ready = 0, True
+        failures = 0
+        ready.succeeded(process.name, pause_s=idle_s)
         if not count and idle_s:
             (idle or process.stop.wait)(idle_s * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
     structlog.get_logger().info("stopped")

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from paidonce.app.api.operation import Call, Operation
 from paidonce.app.api.reply import Reply
@@ -28,12 +28,16 @@ async def healthz(_call: Call) -> Reply:
 
 
 async def readyz(call: Call) -> Reply:
-    """Tell that the database answers, has our schema, and the keys of an issuer are known, where we need them."""
+    """Tell that the database takes writes and has our schema, the keys of an issuer are known, and nobody stops us."""
+    if call.services.drain.begun:
+        raise NotReadyError("this process stops")
     if call.services.vouched is None and not call.services.trust.usable():
         raise NotReadyError("the issuer's key set is not known yet")
     try:
         async with asyncio.timeout(READY_WAIT_S):
             await read(call.services.engine, _check)
+    except NotReadyError:
+        raise
     except Exception as error:  # whatever is wrong with the database, we are not ready
         raise NotReadyError("the database does not answer, or has another schema version") from error
     return Reply(200, as_json({"status": "ready"}))
@@ -41,6 +45,9 @@ async def readyz(call: Call) -> Reply:
 
 def _check(tx: Connection) -> None:
     check_schema(tx)
+    # A standby, or a primary that its operators have closed to writes: another replica may have a better one.
+    if tx.scalar(text("SHOW transaction_read_only")) == "on":
+        raise NotReadyError("the database takes no writes")
 
 
 OPERATIONS = (

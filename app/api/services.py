@@ -10,6 +10,7 @@ from paidonce.app.auth.verifier import Verifier
 from paidonce.app.auth.vouched import Vouched
 from paidonce.app.carts.store import Carts
 from paidonce.app.clock import Clock
+from paidonce.app.draining import Drain
 from paidonce.app.messaging.hint import Hinter
 from paidonce.app.payments.provider_chosen import Webhooks
 from paidonce.app.payments.service import Payments
@@ -22,6 +23,8 @@ class Services:
 
     settings: Settings
     clock: Clock
+    #: whether this process is about to stop
+    drain: Drain
     engine: AsyncEngine
     trust: Trust
     verifier: Verifier

@@ -166,6 +166,33 @@ def _a_token() -> str:
     return "eyJhbGciOiJSUzI1NiIsImtpZCI6IngiLCJ0eXAiOiJhdCtqd3QifQ.e30.AAAA"
 
 
+def test_it_drains_before_it_stops(tmp_path: Path, database: str, issuer_url: str) -> None:
+    """It answers for as long as it was told, and says that it is not ready."""
+    with started(tmp_path, dsn=database, issuer=issuer_url, api_drain_s=str(START_S)) as api:
+        until(lambda: api.get("/readyz").status_code == 200, within_s=START_S, what="the API to be ready")
+        api.running.send_signal(signal.SIGTERM)
+        until(lambda: api.get("/readyz").status_code == 503, within_s=5, what="the API to say that it stops")
+        assert api.get("/readyz").json()["detail"] == "this process stops"
+        assert api.get("/healthz").status_code == 200
+        api.running.send_signal(signal.SIGINT)
+        assert api.running.wait(STOP_S) == 0, api.log.read_text()
+
+
+def test_it_is_not_ready_while_the_database_takes_no_writes(tmp_path: Path, database: str, issuer_url: str) -> None:
+    name = database.rpartition("/")[2]
+    with psycopg.connect(database, autocommit=True, options="-c default_transaction_read_only=off") as tables:
+        tables.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+        with started(tmp_path, dsn=database, issuer=issuer_url) as api:
+            assert api.get("/readyz").json()["detail"] == "the database takes no writes"
+            tables.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
+            tables.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+                [name],
+            )
+            until(lambda: api.get("/readyz").status_code == 200, within_s=START_S, what="the API to be ready")
+            assert api.stop() == 0
+
+
 @pytest.mark.parametrize("version", ["0001", "9999"])
 def test_another_schema_stops_it(tmp_path: Path, database: str, issuer_url: str, version: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:

@@ -9,6 +9,7 @@ def test_it_waits_no_longer_between_connections_than_our_other_clients(settings:
     source = Source(settings, group="reconnecting", topic=settings.topic, give_back=lambda _: None)
     try:
         # An outage long enough to see the client's own half a minute would make a test of minutes.
+        source._consumer = source._connect()
         assert source._consumer.config["reconnect_backoff_max_ms"] == RECONNECT_MOST_MS
     finally:
         source.close()

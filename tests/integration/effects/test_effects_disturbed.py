@@ -132,7 +132,7 @@ async def test_the_loop_claims_again_as_slots_come_free(world, charges):
     kind = charges(OK)
     async with world.lane(kind, effect_poll_s=60.0) as lane:
         stop = asyncio.Event()
-        running = asyncio.create_task(lane.run(stop, Process("effects")))
+        running = asyncio.create_task(lane.run(stop, Process("effects", world.settings)))
         async with asyncio.timeout(BOUND_S):
             while len(kind.settled) < 33:
                 await asyncio.sleep(0)

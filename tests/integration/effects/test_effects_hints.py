@@ -34,7 +34,7 @@ async def running(world, kind, settled=lambda: None):
         heard.set()
 
     listening = asyncio.create_task(listen(db.libpq_dsn(settings), {effects_of(lane.kind): wake}))
-    laning = asyncio.create_task(lane.run(stop, Process("effects")))
+    laning = asyncio.create_task(lane.run(stop, Process("effects", world.settings)))
     try:
         async with asyncio.timeout(BOUND_S):
             await heard.wait()  # it listens now

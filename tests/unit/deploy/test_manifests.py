@@ -154,7 +154,11 @@ def test_its_probes_ask_a_path_that_it_serves_at_a_port_that_it_has(name: str) -
 def test_a_process_has_the_time_that_its_work_may_take_when_it_is_to_stop() -> None:
     settings = Settings()
     grace = {name: pod["spec"]["terminationGracePeriodSeconds"] for name, pod in PODS.items()}
+    drain_s = settings.api_drain_s
     ready_s = CONTAINERS["api"]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    for name, seconds in grace.items():
+        before_s = ready_s + drain_s if name == "api" else 0
+        assert seconds > before_s + settings.stop_s, "a process ends by itself before it is killed"
     # ANSWER_S of app/db.py, and the two waits on a running request that come before it.
     waits_s = (settings.idempotency_first_wait_ms + settings.idempotency_wait_ms) / 1_000 + settings.api_pool_wait_s
     assert grace["api"] > ready_s + 10 + waits_s

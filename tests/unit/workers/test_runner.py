@@ -2,6 +2,7 @@ import os
 import signal
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from threading import Event
 
 import pytest
 import structlog
@@ -31,7 +32,7 @@ def signals() -> Iterator[None]:
 
 
 def test_passes_go_on_until_the_stop_and_idle_after_an_empty_one() -> None:
-    process, counts, idled = Process("test"), [3, 0, 5], []
+    process, counts, idled = Process("test", Settings()), [3, 0, 5], []
 
     def run_once() -> int:
         count = counts.pop(0)
@@ -43,11 +44,12 @@ def test_passes_go_on_until_the_stop_and_idle_after_an_empty_one() -> None:
     assert not counts
     assert len(idled) == 1
     assert 5 <= idled[0] <= 10
-    assert process.ready
+    assert process.readiness.loops["test"].well
+    assert process.readiness.why_not() == "it stops"
 
 
 def test_a_disturbance_is_tried_again_and_anything_else_crashes() -> None:
-    process, errors = Process("test"), [TwiceError(), TwiceError(), ValueError("a bug")]
+    process, errors = Process("test", Settings()), [TwiceError(), TwiceError(), ValueError("a bug")]
 
     def run_once() -> int:
         raise errors.pop(0)
@@ -55,7 +57,7 @@ def test_a_disturbance_is_tried_again_and_anything_else_crashes() -> None:
     with pytest.raises(ValueError, match="a bug"):
         run(process, run_once, idle_s=10, is_transient=lambda error: isinstance(error, TwiceError))
     assert not errors
-    assert not process.ready
+    assert "no pass has succeeded" in process.readiness.why_not()
 
 
 def test_the_current_pass_is_finished_after_a_sigterm(signals: None, settings: Settings) -> None:
@@ -82,8 +84,8 @@ def test_another_schema_version_is_refused(signals: None, settings: Settings) ->
 
 
 def test_readyz_tells_what_the_process_knows() -> None:
-    ready = [False]
-    server = readiness.serve("127.0.0.1", 0, lambda: ready[0])
+    reason = ["it starts"]
+    server = readiness.serve("127.0.0.1", 0, lambda: reason[0])
     port = server.server_address[1]
 
     def status(path: str) -> int:
@@ -93,8 +95,50 @@ def test_readyz_tells_what_the_process_knows() -> None:
 
     assert status("/readyz") == 503
     assert status("/healthz") == 200
-    ready[0] = True
+    reason[0] = ""
     assert status("/readyz") == 200
     assert status("/else") == 404
     server.shutdown()
     server.server_close()
+
+
+def test_a_pass_or_a_pause_that_hangs_makes_it_not_ready() -> None:
+    now = [0.0]
+    known = readiness.Readiness(60.0, Event(), lambda: now[0])
+    assert known.why_not() == "it starts"
+    known.begins("a")
+    assert "no pass has succeeded" in known.why_not()
+    known.succeeded("a", pause_s=30.0)
+    assert known.why_not() == ""
+    now[0] = 91.0
+    assert "longer than 60 s" in known.why_not(), "the pause did not end"
+    known.begins("a")
+    assert known.why_not() == "", "the last pass succeeded, and this one has only begun"
+    now[0] += 61.0
+    assert "longer than 60 s" in known.why_not(), "the pass did not end"
+
+
+def test_one_loop_of_several_that_fails_or_hangs_is_enough() -> None:
+    known = readiness.Readiness(60.0, Event())
+    known.succeeded("charge", pause_s=0.0)
+    known.begins("refund")
+    assert known.why_not().startswith("refund: ")
+    known.succeeded("refund", pause_s=0.0)
+    assert known.why_not() == ""
+    known.failed("charge")
+    assert known.why_not().startswith("charge: ")
+    known.stop.set()
+    assert known.why_not() == "it stops"
+
+
+def test_the_runner_says_when_its_pass_hangs() -> None:
+    process, hanging = Process("test", Settings(worker_stuck_s=0.05)), Event()
+
+    def run_once() -> int:
+        while not process.readiness.why_not().startswith("test: a pass takes longer"):
+            assert not hanging.wait(0.01)
+        process.request_stop()
+        return 1
+
+    process.readiness.succeeded("test", pause_s=0.0)
+    run(process, run_once, idle_s=10)
