@@ -20,7 +20,8 @@ from valkey.exceptions import BusyLoadingError, ResponseError, ValkeyError
 from paidonce.app.breaker import Breaker
 from paidonce.app.clock import Clock
 from paidonce.app.errors import PaidonceError
-from paidonce.app.settings import VALKEY_TLS, Settings
+from paidonce.app.settings import Settings
+from paidonce.app.settings_servers import VALKEY_TLS
 from paidonce.app.steps import step
 
 #: Connections of one process: a call lasts a fraction of a millisecond, and more would only queue over there.

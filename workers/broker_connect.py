@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kafka import KafkaConsumer
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 
 from paidonce.app.settings import Settings
-from paidonce.workers.broker import NOT_TAKEN, BrokerAwayError, talking
+from paidonce.workers.broker import NOT_TAKEN, BrokerAwayError, limit_ms, talking
 from paidonce.workers.broker_refusals import why
 from paidonce.workers.broker_security import of_kafka_python
 
@@ -43,6 +44,26 @@ def connecting(settings: Settings, to_do: str = "connect", kind: Any = KafkaNetC
             if reason := why(settings):
                 raise BrokerAwayError(f"could not {to_do}: {reason}") from error
             raise
+
+
+@contextmanager
+def reading(settings: Settings, **options: Any) -> Iterator[KafkaConsumer]:
+    """Yield a consumer in no group, which reads what is committed, from the start; raises as `connecting` does."""
+    with connecting(settings) as given:
+        consumer = KafkaConsumer(
+            **given,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            auto_offset_reset="earliest",
+            bootstrap_timeout_ms=limit_ms(settings),
+            metrics_enabled=False,
+            **options,
+        )
+    try:
+        yield consumer
+    finally:
+        consumer.close(autocommit=False)
 
 
 def _note(client: Any, refusals: list[Exception]) -> None:

@@ -11,7 +11,7 @@ from kafka.protocol.consumer import IsolationLevel
 
 from paidonce.app.settings import Settings
 from paidonce.workers.broker import BrokerAwayError, limit_ms, talking
-from paidonce.workers.broker_connect import connecting
+from paidonce.workers.broker_connect import connecting, reading
 
 #: A first record is all that is wanted of each partition; one that is larger comes whole all the same.
 FIRST_BYTES = 65_536
@@ -60,7 +60,7 @@ def unread_since(settings: Settings, topic: str, groups: Collection[str]) -> dic
             unread[group] = {one: offset for one, offset in begin.items() if offset < ends[one]}
     if not any(unread.values()):
         return dict.fromkeys(groups)
-    with talking("read first records"), _reader(settings) as reader:
+    with talking("read first records"), reading(settings, max_partition_fetch_bytes=FIRST_BYTES) as reader:
         return {group: _oldest(reader, unread.get(group, {}), ends) for group in groups}
 
 
@@ -107,25 +107,6 @@ def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
         yield admin
     finally:
         admin.close()
-
-
-@contextmanager
-def _reader(settings: Settings) -> Iterator[KafkaConsumer]:
-    with connecting(settings) as given:
-        consumer = KafkaConsumer(
-            **given,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            allow_auto_create_topics=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=FIRST_BYTES,
-            bootstrap_timeout_ms=limit_ms(settings),
-            metrics_enabled=False,
-        )
-    try:
-        yield consumer
-    finally:
-        consumer.close(autocommit=False)
 
 
 def _places(admin: KafkaAdminClient, name: str) -> list[TopicPartition]:

@@ -1,7 +1,6 @@
 """Where on its topic is a message? Looked for from the time of its sending on, among so many records and no more."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from uuid import UUID
@@ -12,7 +11,8 @@ from kafka.consumer.fetcher import ConsumerRecord
 from paidonce.app.messaging.envelope import MalformedMessageError, decode
 from paidonce.app.settings import Settings
 from paidonce.app.trail.facts import Missing, Place
-from paidonce.workers.broker import BrokerAwayError, bootstrap, limit_ms, talking
+from paidonce.workers.broker import BrokerAwayError, talking
+from paidonce.workers.broker_connect import reading
 from paidonce.workers.murmur2 import POSITIVE, hashes
 
 #: A record is sent after its window was recorded, on another machine's clock.
@@ -36,7 +36,7 @@ def look(
         ConfigurationError: Kafka will never tell.
         BrokerAwayError: Kafka did not answer in time.
     """
-    with talking(f"look for messages on topic {topic}"), _reader(settings) as reader:
+    with talking(f"look for messages on topic {topic}"), reading(settings) as reader:
         count = partitions or len(reader.partitions_for_topic(topic) or ())
         if not count:
             return dict.fromkeys(sent, Missing("not_found", 0))
@@ -108,20 +108,3 @@ def _time(record: ConsumerRecord) -> datetime:
 
 def _time_at(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-@contextmanager
-def _reader(settings: Settings) -> Iterator[KafkaConsumer]:
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap(settings),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        allow_auto_create_topics=False,
-        auto_offset_reset="earliest",
-        bootstrap_timeout_ms=limit_ms(settings),
-        metrics_enabled=False,
-    )
-    try:
-        yield consumer
-    finally:
-        consumer.close(autocommit=False)

@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 from psycopg.conninfo import conninfo_to_dict
 
 from paidonce.app import secret_files
-from paidonce.app.settings import VALKEY_TLS, Settings
+from paidonce.app.settings import Settings
+from paidonce.app.settings_servers import VALKEY_TLS
 from paidonce.workers.doctor_finding import WrongError
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})

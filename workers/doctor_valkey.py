@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from paidonce.app.settings import VALKEY_TLS, Settings
+from paidonce.app.settings import Settings
+from paidonce.app.settings_servers import VALKEY_TLS
 from paidonce.workers.doctor_finding import ANSWER_S, WrongError
 
 
