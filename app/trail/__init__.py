@@ -1,0 +1,1 @@
+"""The whole path of one payment, as it can be read back."""
