@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from paidonce.app.issuers import TrustedIssuer
+from paidonce.app.settings_console import ConsoleSettings
 from paidonce.app.settings_provider import ProviderSettings
 from paidonce.app.settings_yours import YoursSettings
 
@@ -24,7 +25,7 @@ RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
 LEASE_LONGEST_S = 600.0
 
 
-class Settings(ProviderSettings, YoursSettings):
+class Settings(ProviderSettings, YoursSettings, ConsoleSettings):
     """Everything that can be set; `paidonce doctor` checks it."""
 
     model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore")

@@ -13,7 +13,7 @@ from paidonce.devstack.detour import Detour, straight, url
 from paidonce.devstack.issuer.clients import NATIVE
 from paidonce.devstack.issuer.logins import PER_MINUTE
 from paidonce.devstack.issuer.people import first_person
-from paidonce.devstack.members import Ports, insiders, issuer, journal, outsiders
+from paidonce.devstack.members import Ports, console, insiders, issuer, journal, outsiders
 from paidonce.devstack.pace import PACE, environment, new_secret
 from paidonce.devstack.person_login import Door, log_in
 from paidonce.devstack.ports import free_port
@@ -39,6 +39,8 @@ class Addresses:
     kafka: str
     valkey: str
     journal: str
+    #: the operators' page; None without one
+    console: str | None
     #: your own application's; None without one
     app: str | None
 
@@ -51,7 +53,7 @@ class Stack(Standing):
     workers in `pairs` there are two, the second as `relay-2`. `overrides` are settings of the children by field name,
     over those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours otherwise
     than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the servers by
-    other addresses. `logins_per_minute` is the issuer's bound for one name. `yours` runs beside it.
+    other addresses. `logins_per_minute` is the issuer's bound for one name. `yours` and a `console` run beside it where asked for.
 
     Raises:
         StackError: something did not start; says what was waited for.
@@ -69,6 +71,7 @@ class Stack(Standing):
         overrides: Mapping[str, Any] | None = None,
         logins_per_minute: int = PER_MINUTE,
         yours: Yours | None = None,
+        console: bool = False,
         launch: Launch = plainly,
         detour: Detour = straight,
         report: Report = lambda _words: None,
@@ -77,6 +80,7 @@ class Stack(Standing):
         self._durable, self._brokers, self._standby = durable, brokers, standby
         self._disk_mb, self._pairs, self._yours = disk_mb, pairs, yours or Yours()
         self._overrides, self._logins_per_minute = dict(overrides or {}), logins_per_minute
+        self._with_console = console
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -113,6 +117,7 @@ class Stack(Standing):
             kafka=servers.kafka.bootstrap,
             valkey=servers.valkey.url,
             journal=str(journal(self.run.folder)),
+            console=ports.console_url if self._with_console else None,
             app=self._yours.url,
         )
 
@@ -165,7 +170,9 @@ class Stack(Standing):
         self._supervisor.start([vouching], environment(own))
         self._migrate()
         yours = self._yours.members(environment(own))
-        self._supervisor.start([*insiders(self._ports, self._pairs), *yours], environment(own))
+        ours = [*insiders(self._ports, self._pairs), *yours]
+        seen = [console(self._ports, [vouching, *ours])] if self._with_console else []
+        self._supervisor.start([*ours, *seen], environment(own))
         self.wait_ready()
         self._supervisor.watch()
 

@@ -9,7 +9,7 @@ from paidonce.app.settings import Settings
 HEAD = """# Settings
 
 Environment variables, read once at the start of each process (`app/settings.py`, `app/settings_provider.py`,
-`app/settings_yours.py`).
+`app/settings_yours.py`, `app/settings_console.py`).
 `make docs` writes this page, `paidonce doctor` checks what is set.
 
 | variable | default | what it is |
@@ -21,7 +21,7 @@ def row(name: str) -> str:
     """Return one setting's row."""
     field = Settings.model_fields[name]
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    shown = "" if default in ("", None, []) else f"`{default}`"
+    shown = "" if default in ("", None, [], {}, frozenset()) else f"`{default}`"
     return f"| `PAIDONCE_{name.upper()}` | {shown} | {field.description} |\n"
 
 

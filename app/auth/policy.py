@@ -15,6 +15,8 @@ from paidonce.app.settings import Settings
 
 #: Whoever decides where a tenant's events go may read them all.
 ADMIN = "admin"
+#: Whoever runs the installation: sees every tenant's trails, and decides about dead letters (docs/console.md).
+OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
