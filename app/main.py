@@ -22,6 +22,7 @@ from paidonce.app.api import (
     payments,
     provider_webhook,
     refunds,
+    trail,
     webhook_endpoint,
 )
 from paidonce.app.api.edge import Edge
@@ -49,6 +50,7 @@ from paidonce.app.valkey import SharedState
 OPERATIONS = (
     *payments.OPERATIONS,
     *refunds.OPERATIONS,
+    *trail.OPERATIONS,
     *customers.OPERATIONS,
     *carts.OPERATIONS,
     *webhook_endpoint.OPERATIONS,

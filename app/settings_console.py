@@ -19,8 +19,8 @@ class ConsoleSettings(BaseSettings):
     )
     console_tenants: frozenset[str] = Field(
         frozenset(),
-        description="Tenants whose people may be operators, as a JSON list; empty: any that this issuer speaks for. "
-        "An operator sees every tenant.",
+        description="Tenants whose people with the role operator are operators of the whole installation, as a JSON "
+        "list; the console starts with one at least. An operator sees every tenant.",
     )
     console_client_id: str = Field("paidonce-console", description="The console's OAuth client at that issuer.")
     console_client_secret: SecretStr = Field(

@@ -27,8 +27,8 @@ def _key(*names: str) -> list[Column[str]]:
     return [Column(name, Text, primary_key=True) for name in names]
 
 
-def _texts(*names: str) -> list[Column[str]]:
-    return [Column(name, Text, nullable=False) for name in names]
+def _texts(*names: str, nullable: bool = False) -> list[Column[str]]:
+    return [Column(name, Text, nullable=nullable) for name in names]
 
 
 #: What was fixed when this database was first used. Home: app/installation.py
@@ -50,6 +50,7 @@ idempotency = Table(
     _created(),
     Column("expires_at", Moment, nullable=False),
     Index("idempotency_expires_at", "expires_at"),
+    Index("idempotency_resource", "resource_id"),
 )
 
 #: One row a payment; `version` counts its changes and is its ETag. Home: app/payments/store.py
@@ -61,18 +62,16 @@ payments = Table(
     Column("amount", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("payment_method", Text, nullable=False),
-    Column("customer_id", Text),
-    Column("reference", Text),
-    Column("description", Text),
+    *_texts("customer_id", "reference", "description", nullable=True),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     Column("amount_refunded", BigInteger, nullable=False, server_default=text("0")),
-    Column("provider_charge_id", Text),
-    Column("decline_code", Text),
+    *_texts("provider_charge_id", "decline_code", nullable=True),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
     *_written(),
     Index("payments_tenant", "tenant", "id"),
     Index("payments_tenant_status", "tenant", "status", "id"),
     Index("payments_tenant_customer", "tenant", "customer_id", "id"),
+    Index("payments_reference", "reference", "id", postgresql_where=text("reference IS NOT NULL")),
 )
 
 #: Which version of which cart was paid, by which payment. Home: app/payments/checkouts.py
@@ -94,9 +93,7 @@ refunds = Table(
     Column("payment_id", UUID(as_uuid=True), ForeignKey("payments.id"), nullable=False),
     *_texts("tenant", "status"),
     Column("amount", BigInteger, nullable=False),
-    Column("reason", Text),
-    Column("provider_refund_id", Text),
-    Column("failure_code", Text),
+    *_texts("reason", "provider_refund_id", "failure_code", nullable=True),
     *_written(),
     Index("refunds_payment", "payment_id", "id"),
 )
@@ -139,6 +136,7 @@ outbox = Table(
     Index("outbox_shard_txid", "shard", "txid", "position"),
     Index("outbox_shard_position", "shard", "position"),
     Index("outbox_id", "id"),
+    Index("outbox_aggregate", "aggregateid"),
 )
 
 #: When a day's partition left the outbox, until nothing of it can come back. Home: app/messaging/partitions.py
@@ -234,6 +232,7 @@ dead_letters = Table(
     Column("settled_at", Moment),
     Column("redrives", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("consumer", "message_id", name="dead_letters_message"),
+    Index("dead_letters_key", "key"),
 )
 
 #: Consumers that stopped because most of what arrived was poison; a row while one stands. Home: app/messaging/brakes.py

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paidonce.devstack.issuer.clients import OPERATIONS
 from paidonce.devstack.issuer.logins import PER_MINUTE
 from paidonce.devstack.ports import LOOPBACK, free_port
 
@@ -97,6 +98,7 @@ def console(ports: Ports, shown: Iterable[Member]) -> Member:
     """Return the console, which shows whether the members `shown` are ready."""
     told = {
         "PAIDONCE_CONSOLE_PORT": str(ports.console),
+        "PAIDONCE_CONSOLE_TENANTS": json.dumps([OPERATIONS]),
         "PAIDONCE_CONSOLE_PROBES": json.dumps({one.name: one.ready_url for one in shown if one.ready_url}),
     }
     return Member("console", ["console"], ports.console_url + "/readyz", told)

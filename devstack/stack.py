@@ -53,7 +53,8 @@ class Stack(Standing):
     workers in `pairs` there are two, the second as `relay-2`. `overrides` are settings of the children by field name,
     over those of `devstack/pace.py`; both yield to what the environment sets. `launch` starts one of ours otherwise
     than by the command line; `detour` leads our processes, and by `addresses` the clients of the API, to the servers by
-    other addresses. `logins_per_minute` is the issuer's bound for one name. `yours` and a `console` run beside it where asked for.
+    other addresses. `logins_per_minute` is the issuer's bound for one name. `yours` runs beside it, and the `console`
+    where one is asked for.
 
     Raises:
         StackError: something did not start; says what was waited for.

@@ -164,6 +164,20 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 @app.command()
+def trail(
+    text: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="A payment's id; or a refund's, a message's, a key, or a reference."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show one payment's whole path, and what is missing in it: exit 0, 1 when no one payment is known under ID."""
+    from paidonce.workers.trail import main as show  # noqa: PLC0415
+
+    show(_settings(), text, as_json=as_json)
+
+
+@app.command()
 def doctor() -> None:
     """Check every setting and server, and say what to do; exit 1 when something is wrong."""
     from paidonce.workers.doctor import main as check  # noqa: PLC0415

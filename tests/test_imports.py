@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
     {"paidonce.workers", "paidonce.app.main", "paidonce.migrations", "paidonce.gateway"},
     {"paidonce.app.yours"},
     {"paidonce.app.api"},
+    {"paidonce.app.trail"},
     {"paidonce.app.auth", "paidonce.app.payments", "paidonce.app.customers", "paidonce.app.carts"},
     {"paidonce.app.idempotency", "paidonce.app.webhooks"},
     {"paidonce.app.messaging"},

@@ -43,6 +43,7 @@ GUESTS = {
     ("app/messaging/readers.py", "inbox_foreign"): "what a consumer got of a day is outbox and inbox together",
     ("workers/spans.py", "outbox"): "a span is what two snapshots see differently of it (S5)",
     ("workers/windows.py", "outbox"): "a window is what its row and the outbox say together (S5)",
+    ("app/messaging/relayed.py", "relay_windows"): "where an event went is asked below the workers, who write windows",
     ("workers/reloaded.py", "outbox"): "a reloaded dump is made to fit as a whole, its events and windows",
     ("workers/reloaded.py", "relay_windows"): "the same",
 }

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 SEED = 0x9747B28C
 FACTOR = 0x5BD1E995
 WORD = 0xFFFFFFFF
+#: Java's partitioner makes a hash positive so.
+POSITIVE = 0x7FFFFFFF
 
 
 def hashes(keys: Sequence[bytes]) -> list[int]:

@@ -16,14 +16,12 @@ from paidonce.app.messaging.topics import topic_of
 from paidonce.app.settings import Settings
 from paidonce.workers.broker_admin import Topic, Topics
 from paidonce.workers.broker_producer import Record
-from paidonce.workers.murmur2 import hashes
+from paidonce.workers.murmur2 import POSITIVE, hashes
 from paidonce.workers.relay_session import fix
 from paidonce.workers.stored import Stored
 
 #: Under this and the topic's name the installation keeps its partition count.
 PARTITIONS = "partitions:"
-#: Java's partitioner makes a hash positive so.
-POSITIVE = 0x7FFFFFFF
 
 
 class Routes:

@@ -83,3 +83,35 @@ ME = {
     "roles": [],
     "expires_at": "2026-01-31T13:00:00Z",
 }
+_MESSAGE_ID = "019b0f2e-0b5d-7e02-b1c4-5a1f0c9d7e33"
+TRAIL = {
+    "object": "trail",
+    "payment_id": PAYMENT_ID,
+    "tenant": "acme",
+    "status": "pending",
+    "amount": 1999,
+    "amount_refunded": 0,
+    "currency": "EUR",
+    "read_at": "2026-01-31T12:00:09.000000Z",
+    "kafka": "not_looked_for",
+    "complete": True,
+    "gaps": 1,
+    "entries": [
+        {
+            "at": _AT,
+            "stage": "request",
+            "what": "POST /v1/payments under a key: its answer is kept",
+            "ids": {"key": "order-1001", "expires_at": "2026-02-03T12:00:00+00:00", "made": PAYMENT_ID},
+            "gap": False,
+            "removed": False,
+        },
+        {
+            "at": _AT,
+            "stage": "window",
+            "what": "payment.accepted is in no window yet",
+            "ids": {"message_id": _MESSAGE_ID, "shard": "1"},
+            "gap": True,
+            "removed": False,
+        },
+    ],
+}

@@ -15,7 +15,8 @@ from paidonce.app.settings import Settings
 
 #: Whoever decides where a tenant's events go may read them all.
 ADMIN = "admin"
-#: Whoever runs the installation: sees every tenant's trails, and decides about dead letters (docs/console.md).
+#: Whoever runs the installation for a tenant may see how its payments came about; whoever runs all of it, all of them
+#: (docs/console.md).
 OPERATOR = "operator"
 
 
@@ -47,6 +48,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/v1/payments"): _needs("payments:write"),
     ("GET", "/v1/payments"): _needs("payments:read"),
     ("GET", _PAYMENT): _needs("payments:read"),
+    ("GET", f"{_PAYMENT}/trail"): _needs("payments:read", role=OPERATOR),
     ("PATCH", _PAYMENT): _needs("payments:write"),
     ("POST", f"{_PAYMENT}/cancel"): _needs("payments:write"),
     ("POST", f"{_PAYMENT}/refunds"): _needs("payments:refund", limit=_refund_limit),

@@ -3,8 +3,10 @@
 The claim is also the first part of the statement that accepts a payment (app/payments/store.py).
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from psycopg import AsyncConnection
 from sqlalchemy import Connection, Delete, Select, Update, delete, func, select, update
@@ -84,6 +86,38 @@ SELECT request_hash, extract(epoch FROM now() - created_at)::float8, expires_at 
  WHERE tenant = %(tenant)s AND endpoint = %(endpoint)s AND idem_key = %(key)s
 """
 
+#: Every (tenant, endpoint) there is is looked up once, by the primary key: they are few, and the key is its last part.
+BY_KEY = """
+WITH RECURSIVE place AS (
+    (SELECT tenant, endpoint FROM idempotency ORDER BY tenant, endpoint LIMIT 1)
+     UNION ALL
+    SELECT next.tenant, next.endpoint
+      FROM place CROSS JOIN LATERAL (
+           SELECT tenant, endpoint FROM idempotency
+            WHERE (tenant, endpoint) > (place.tenant, place.endpoint)
+            ORDER BY tenant, endpoint LIMIT 1) AS next
+)
+SELECT tenant, found.resource_id
+  FROM place CROSS JOIN LATERAL (
+       SELECT resource_id FROM idempotency
+        WHERE tenant = place.tenant AND endpoint = place.endpoint AND idem_key = %(key)s AND resource_id IS NOT NULL
+       ) AS found
+ LIMIT %(most)s
+"""
+
+
+class Kept(NamedTuple):
+    """A key that made or changed something, without what it was answered."""
+
+    endpoint: str
+    key: str
+    resource_id: str
+    created_at: datetime
+    #: when its answer is over
+    expires_at: datetime
+    #: whether its answer is there still
+    has_answer: bool
+
 
 def take(tx: Connection, claim: Claim) -> bool:
     """Claim the key in the caller's transaction; False when it is taken. Waits on a claim that is not committed yet."""
@@ -118,6 +152,23 @@ async def find(connection: AsyncConnection, claim: Claim) -> Found | None:
     request_hash, age_s, expired, status, headers, body, resource_id, _ = found
     response = None if status is None else Response(status, bytes(body), headers, resource_id)
     return Found(request_hash, age_s, expired, response)
+
+
+def of_resources(tx: Connection, tenant: str, resource_ids: Collection[str], *, most: int) -> list[Kept]:
+    """Return up to `most` of a tenant's keys that made or changed one of these, the oldest first."""
+    columns = (idempotency.c.endpoint, idempotency.c.idem_key, idempotency.c.resource_id, idempotency.c.created_at)
+    found = (
+        select(*columns, idempotency.c.expires_at, idempotency.c.response_status.is_not(None))
+        .where(idempotency.c.resource_id.in_(resource_ids), idempotency.c.tenant == tenant)
+        .order_by(idempotency.c.created_at)
+        .limit(most)
+    )
+    return [Kept(*one) for one in tx.execute(found)]
+
+
+def by_key(tx: Connection, key: str, *, most: int) -> list[tuple[str, str]]:
+    """Return tenant and resource id for up to `most` uses of a key, whoever's it is."""
+    return [(tenant, made) for tenant, made in tx.exec_driver_sql(BY_KEY, {"key": key, "most": most})]
 
 
 def purge_expired(tx: Connection, *, most: int) -> int:

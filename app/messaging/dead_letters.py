@@ -5,7 +5,7 @@ the new reason; a discard makes it `discarded` (docs/design.md, "Dead letters").
 `dead_letters`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -109,6 +109,18 @@ def find(tx: Connection, *, consumer: str | None, state: str | None, limit: int)
     if state is not None:
         statement = statement.where(dead_letters.c.state == state)
     return [DeadLetter(*row) for row in tx.execute(statement)]
+
+
+def of_key(tx: Connection, key: str, *, most: int) -> list[DeadLetter]:
+    """Return up to `most` letters of a key, of whatever consumer, the oldest first."""
+    statement = _select().where(dead_letters.c.key == key).order_by(dead_letters.c.id).limit(most)
+    return [DeadLetter(*row) for row in tx.execute(statement)]
+
+
+def of_messages(tx: Connection, consumer: str, message_ids: Collection[str]) -> list[DeadLetter]:
+    """Return the consumer's letters of these messages, the oldest first."""
+    of = (dead_letters.c.consumer == consumer, dead_letters.c.message_id.in_(message_ids))
+    return [DeadLetter(*row) for row in tx.execute(_select().where(*of).order_by(dead_letters.c.id))]
 
 
 def dead_ids(tx: Connection, consumer: str, *, after: int, limit: int) -> Sequence[int]:

@@ -5,6 +5,7 @@ one (docs/design.md, "Effects"). Leases and every other time are on the database
 answer means is in effect_rules.py. Home of the tables `effects` and `effect_history`.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -121,6 +122,44 @@ UNKNOWN = text("""
 """)
 COUNT_BY_STATE = text("SELECT state, count(*) AS effects FROM effects GROUP BY state")
 
+OF_SUBJECTS = """
+    SELECT id, kind, subject, state, attempts, next_attempt_at, created_at, updated_at
+      FROM effects JOIN unnest(%(kinds)s::text[], %(subjects)s::text[]) AS wanted (kind, subject) USING (kind, subject)
+     ORDER BY created_at, id
+"""
+HISTORY = """
+    SELECT effect_id, event, state, detail, at FROM effect_history
+     WHERE effect_id = ANY (%(ids)s::uuid[]) ORDER BY id LIMIT %(most)s
+"""
+REQUEST = "SELECT request FROM effects WHERE kind = %(kind)s AND subject = %(subject)s"
+
+
+class Kept(NamedTuple):
+    """An effect as it is now, without what is sent and what was answered."""
+
+    id: UUID
+    kind: str
+    subject: str
+    #: pending, running, unknown, done or refused
+    state: str
+    attempts: int
+    #: None: it has ended
+    next_attempt_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Line(NamedTuple):
+    """A line of an effect's history."""
+
+    effect_id: UUID
+    #: created, claimed, answered, lease_lost or redriven
+    event: str
+    #: the effect's after it
+    state: str
+    detail: dict[str, Any]
+    at: datetime
+
 
 class Unknown(NamedTuple):
     """An effect of which nobody knows whether it happened."""
@@ -196,6 +235,24 @@ def open_by_kind(tx: Connection) -> dict[tuple[str, str], tuple[int, float]]:
 def oldest_unknown(tx: Connection, *, limit: int) -> list[Unknown]:
     """Return up to `limit` effects that are unknown, the oldest first."""
     return [Unknown(*row) for row in tx.execute(UNKNOWN, {"most": limit})]
+
+
+def of_subjects(tx: Connection, wanted: Collection[tuple[str, str]]) -> list[Kept]:
+    """Return the effects of these (kind, subject), the oldest first."""
+    names = {"kinds": [kind for kind, _ in wanted], "subjects": [subject for _, subject in wanted]}
+    return [Kept(*row) for row in tx.exec_driver_sql(OF_SUBJECTS, names)]
+
+
+def history(tx: Connection, effect_ids: Collection[UUID], *, most: int) -> list[Line]:
+    """Return up to `most` lines of these effects' history, in order."""
+    rows = tx.exec_driver_sql(HISTORY, {"ids": [str(one) for one in effect_ids], "most": most})
+    return [Line(*row) for row in rows]
+
+
+def request_of(tx: Connection, *, kind: str, subject: str) -> bytes | None:
+    """Return the bytes that are sent; None when there is no such effect."""
+    found: bytes | None = tx.exec_driver_sql(REQUEST, {"kind": kind, "subject": subject}).scalar()
+    return found
 
 
 def _detail(asked: str, answer: Answer | Finding | None) -> dict[str, Any]:

@@ -6,9 +6,10 @@ Our own message ids are UUIDv7 and live in daily partitions of `inbox`; every ot
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, select, tuple_
 
@@ -57,6 +58,14 @@ KEEP_YOUNG = """
 INSERT INTO inbox_foreign (consumer, message_id, arrived_at)
 SELECT consumer, message_id::text, arrived_at FROM {partition} WHERE arrived_at >= %(since)s
     ON CONFLICT DO NOTHING
+"""
+
+ARRIVALS = """
+SELECT consumer, message_id::text, arrived_at FROM inbox
+ WHERE consumer = ANY (%(consumers)s::text[]) AND message_id = ANY (%(ids)s::uuid[])
+ UNION ALL
+SELECT consumer, message_id, arrived_at FROM inbox_foreign
+ WHERE consumer = ANY (%(consumers)s::text[]) AND message_id = ANY (%(ids)s::text[])
 """
 
 
@@ -110,6 +119,14 @@ def count(tx: Connection, consumer: str) -> int:
         tx.scalar(select(func.count()).select_from(table).where(table.c.consumer == consumer)) or 0
         for table in (inbox, inbox_foreign)
     )
+
+
+def arrivals(
+    tx: Connection, consumers: Collection[str], message_ids: Collection[UUID]
+) -> dict[tuple[str, UUID], datetime]:
+    """Return when each of `consumers` claimed each of our own messages, by (consumer, message id)."""
+    wanted = {"consumers": list(consumers), "ids": [str(one) for one in message_ids]}
+    return {(consumer, UUID(id_)): at for consumer, id_, at in tx.exec_driver_sql(ARRIVALS, wanted)}
 
 
 def _split(tx: Connection, message_ids: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -7,6 +7,7 @@ workers/windows.py.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, func, insert, select
@@ -47,6 +48,14 @@ COPY = f"""
     )
     SELECT count(*), max(position) FROM originals
 """  # noqa: S608  our own text
+
+#: Of a trace the id alone: `00-` and 32 digits.
+OF_AGGREGATE = """
+    SELECT position, txid::text, shard, id, type, sequence, created_at, jsonb_exists(headers, %(mark)s),
+           substr(headers ->> 'traceparent', 4, 32)
+      FROM outbox WHERE aggregatetype = %(about)s AND aggregateid = %(aggregateid)s
+     ORDER BY position LIMIT %(most)s
+"""
 
 
 def check_size(event: Event, bytes_max: int) -> None:
@@ -99,6 +108,35 @@ def has(tx: Connection, message: Message) -> bool | None:
     # A replay's copies are alike.
     found: bool | None = tx.scalar(select(func.bool_or(and_(*said))).where(outbox.c.id == id_))
     return found
+
+
+class Appended(NamedTuple):
+    """A row of the outbox, without its payload."""
+
+    position: int
+    #: of the transaction that wrote it
+    txid: str
+    shard: int
+    id: UUID
+    type: str
+    sequence: int
+    created_at: datetime
+    #: whether a replay made it of an earlier one
+    is_copy: bool
+    trace_id: str | None
+
+
+def of_aggregate(tx: Connection, about: str, aggregateid: str, *, most: int) -> list[Appended]:
+    """Return up to `most` retained events of one aggregate, copies among them, by position."""
+    bounds = {"about": about, "aggregateid": aggregateid, "mark": REPLAYED, "most": most}
+    return [Appended(*row) for row in tx.exec_driver_sql(OF_AGGREGATE, bounds)]
+
+
+def aggregate_of(tx: Connection, message_id: UUID) -> tuple[str, str] | None:
+    """Return type and id of what the event is about; None when no event is here under this id, or no longer."""
+    found = select(outbox.c.aggregatetype, outbox.c.aggregateid).where(outbox.c.id == message_id).limit(1)
+    row = tx.execute(found).one_or_none()
+    return None if row is None else (row.aggregatetype, row.aggregateid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ the key's order holds whoever works it off. Home of the table `parked`.
 """
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
@@ -22,6 +22,16 @@ class Parked(NamedTuple):
     envelope: dict[str, Any]
     value: bytes
     attempts: int
+
+
+class Waiting(NamedTuple):
+    """What is known of a message that waits, without its content; `next_attempt_at` counts once it is first."""
+
+    consumer: str
+    message_id: str
+    attempts: int
+    next_attempt_at: datetime
+    created_at: datetime
 
 
 # One array, whatever the number of keys: IN (…) is compiled, parsed and planned anew for each number.
@@ -98,6 +108,12 @@ def put_off(tx: Connection, position: int, *, delay: timedelta, reason: str) -> 
 def remove(tx: Connection, position: int) -> None:
     """Forget a message that was worked off; the next of its key is first now."""
     tx.execute(delete(parked).where(parked.c.position == position))
+
+
+def of_key(tx: Connection, consumers: Collection[str], key: str, *, most: int) -> list[Waiting]:
+    """Return up to `most` messages of a key that wait for any of `consumers`, in order."""
+    found = select(*(parked.c[name] for name in Waiting._fields)).order_by(parked.c.position).limit(most)
+    return [Waiting(*row) for row in tx.execute(found.where(parked.c.consumer.in_(consumers), parked.c.key == key))]
 
 
 def count(tx: Connection, consumer: str) -> int:

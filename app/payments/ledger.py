@@ -6,6 +6,7 @@ lines do not sum to zero (docs/design.md, "Payments and refunds"). Home of the t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -56,6 +57,18 @@ class Total(NamedTuple):
     lines: int
 
 
+class Booked(NamedTuple):
+    """One transaction of the books, as its debit shows it; `amount` is positive, in minor units."""
+
+    transaction_id: UUID
+    kind: Kind
+    debit: Account
+    credit: Account
+    amount: int
+    currency: str
+    created_at: datetime
+
+
 def record(tx: Connection, movements: Sequence[Movement]) -> None:
     """Write the movements, each as a transaction of its own."""
     if not movements:
@@ -78,3 +91,12 @@ def totals(tx: Connection) -> list[Total]:
     of = (ledger_entries.c.tenant, ledger_entries.c.currency, ledger_entries.c.account)
     found = tx.execute(select(*of, func.sum(ledger_entries.c.amount), func.count()).group_by(*of).order_by(*of))
     return [Total(tenant, currency, account, int(amount), lines) for tenant, currency, account, amount, lines in found]
+
+
+def of_payment(tx: Connection, payment_id: UUID, *, most: int) -> list[Booked]:
+    """Return up to `most` transactions of a payment, in order."""
+    of = (ledger_entries.c.payment_id == payment_id, ledger_entries.c.amount > 0)
+    names = ("transaction_id", "kind", "account", "amount", "currency", "created_at")
+    order = (ledger_entries.c.created_at, ledger_entries.c.transaction_id)
+    found = tx.execute(select(*(ledger_entries.c[name] for name in names)).where(*of).order_by(*order).limit(most))
+    return [Booked(id_, kind, debit, SIDES[kind][1], amount, *rest) for id_, kind, debit, amount, *rest in found]

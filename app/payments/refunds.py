@@ -53,6 +53,18 @@ def list_page(tx: Connection, tenant: str, payment_id: UUID, *, after: UUID | No
     return [_refund(row) for row in tx.execute(query).mappings()]
 
 
+def of_payment(tx: Connection, payment_id: UUID, *, most: int) -> list[Refund]:
+    """Return up to `most` refunds of a payment, the oldest first."""
+    query = select(*_COLUMNS).where(refunds.c.payment_id == payment_id).order_by(refunds.c.id).limit(most)
+    return [_refund(row) for row in tx.execute(query).mappings()]
+
+
+def payment_of(tx: Connection, refund_id: UUID) -> UUID | None:
+    """Return the id of the payment that a refund is of; None when there is no such refund."""
+    found: UUID | None = tx.scalar(select(refunds.c.payment_id).where(refunds.c.id == refund_id))
+    return found
+
+
 def reserved(tx: Connection, payment_id: UUID) -> int:
     """Return what all refunds that have not failed add up to, those nobody knows of included."""
     total = tx.scalar(
@@ -68,7 +80,7 @@ def lock(tx: Connection, refund_id: UUID) -> tuple[Payment, Refund]:
 
     Raises NotFoundError when there is no such refund.
     """
-    payment_id = tx.scalar(select(refunds.c.payment_id).where(refunds.c.id == refund_id))
+    payment_id = payment_of(tx, refund_id)
     if payment_id is None:
         raise NotFoundError
     payment = store.lock(tx, payment_id)

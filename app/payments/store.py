@@ -137,6 +137,18 @@ def get(tx: Connection, tenant: str, payment_id: UUID) -> Payment | None:
     return None if row is None else _payment(row)
 
 
+def get_any(tx: Connection, payment_id: UUID) -> Payment | None:
+    """Return a payment, whosever it is: for an operator of the installation, never for a caller of the API."""
+    row = tx.execute(select(*_COLUMNS).where(payments.c.id == payment_id)).mappings().first()
+    return None if row is None else _payment(row)
+
+
+def by_reference(tx: Connection, reference: str, *, most: int) -> list[Payment]:
+    """Return up to `most` payments with this reference, the newest first, whosever they are: as `get_any`."""
+    query = select(*_COLUMNS).where(payments.c.reference == reference).order_by(payments.c.id.desc()).limit(most)
+    return [_payment(row) for row in tx.execute(query).mappings()]
+
+
 def list_page(
     tx: Connection,
     tenant: str,

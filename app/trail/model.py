@@ -1,13 +1,13 @@
 """What is the trail of a payment? Entries in the order of their times, gaps among them. Pure: no table, no clock.
 
-Made by `paidonce.app.trail.trail.trail_of(tx, settings, payment_id, tenant=None) -> Trail | None`;
-payments are found by `paidonce.app.trail.finding.find(tx, text) -> list[Found]`.
+Made by `trail_of(tx, settings, payment_id, tenant=None) -> Trail | None` (app/trail/trail.py); payments are
+found by `find(tx, text) -> list[Found]` (app/trail/finding.py).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from paidonce.app.payments.model import PaymentStatus
@@ -26,6 +26,8 @@ Stage = Literal[
     "ledger",
     "webhook",
 ]
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 #: `looked`: entries of the stage `topic` are there, found or missing; `not_looked_for`: nobody asked Kafka;
 #: `away`: it was asked and did not answer.
@@ -63,6 +65,8 @@ class Trail:
     #: when it was read, on the database's clock
     read_at: datetime
     kafka: Kafka
+    #: False: there is more of something than is read at once, and what seems to be missing may be there
+    complete: bool
     entries: tuple[Entry, ...]
 
     @property
@@ -93,6 +97,7 @@ def trail_document(trail: Trail) -> dict[str, Any]:
         "currency": trail.currency,
         "read_at": trail.read_at,
         "kafka": trail.kafka,
+        "complete": trail.complete,
         "gaps": len(trail.gaps),
         "entries": [
             {

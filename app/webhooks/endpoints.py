@@ -84,6 +84,16 @@ def get(tx: Connection, tenant: str) -> Endpoint | None:
     return _endpoint(row) if row else None
 
 
+def wished(tx: Connection, tenant: str) -> tuple[tuple[str, ...] | None, datetime] | None:
+    """Return which types the tenant's endpoint wants (None: all), and since when; None when it has no endpoint.
+
+    Neither the address nor the secret is read.
+    """
+    wanted = select(webhook_endpoints.c.events, webhook_endpoints.c.updated_at)
+    row = tx.execute(wanted.where(webhook_endpoints.c.tenant == tenant)).one_or_none()
+    return None if row is None else (None if row.events is None else tuple(row.events), row.updated_at)
+
+
 def remove(tx: Connection, tenant: str) -> bool:
     """Delete the tenant's endpoint; False when it had none."""
     return tx.execute(delete(webhook_endpoints).where(webhook_endpoints.c.tenant == tenant)).rowcount == 1

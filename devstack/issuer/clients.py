@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from paidonce.app.auth.policy import SCOPES
 
 TENANTS = ("acme", "globex")
+#: Whose people run the installation; no merchant, and no client speaks for it.
+OPERATIONS = "operations"
 #: The client of pages in a browser: its refresh token is a cookie that no script can read.
 BROWSER = "paidonce-browser"
 #: The client of programs: theirs is in the body.

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from paidonce.app.auth.policy import OPERATOR
-from paidonce.devstack.issuer.clients import TENANTS
+from paidonce.devstack.issuer.clients import OPERATIONS, TENANTS
 from paidonce.devstack.issuer.tables import people
 
 #: argon2id with the library's parameters, which are those of RFC 9106's second choice: 64 MiB, 3 passes, about 50 ms.
@@ -37,13 +37,13 @@ def first_person(tenant: str) -> tuple[str, str]:
 
 def operator() -> tuple[str, str]:
     """Return name and password of the development operator: they protect nothing either."""
-    return f"olga@{TENANTS[0]}.example", "operator-development-password"
+    return f"olga@{OPERATIONS}.example", "operator-development-password"
 
 
 def put_first(tx: Connection) -> None:
     """Put each tenant's development person in, and the operator, unless the name is taken."""
     people_of = [(first_person(tenant), tenant, ()) for tenant in TENANTS]
-    for (name, password), tenant, roles in [*people_of, (operator(), TENANTS[0], (OPERATOR,))]:
+    for (name, password), tenant, roles in [*people_of, (operator(), OPERATIONS, (OPERATOR,))]:
         if tx.scalar(select(people.c.name).where(people.c.name == name)) is None:
             put(tx, Person(name, tenant, roles), password)
 

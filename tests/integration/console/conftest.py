@@ -14,12 +14,14 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 from sqlalchemy import Engine
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from paidonce.app.db import engine
 from paidonce.app.settings import Settings
 from paidonce.console.main import create_app
 from paidonce.devstack.issuer.app import create
+from paidonce.devstack.issuer.clients import OPERATIONS
 from paidonce.devstack.issuer.database import Database
 from paidonce.devstack.issuer.logins import Logins
 from paidonce.devstack.issuer.people import operator
@@ -48,6 +50,7 @@ class Browser:
     """Somebody at a browser: follows the console's redirects, and the issuer's form by name and password."""
 
     http: httpx.Client
+    app: Starlette
 
     @property
     def origin(self) -> str:
@@ -96,7 +99,13 @@ def issuer_url(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def own(settings: Settings, issuer_url: str) -> Settings:
     """The console's settings."""
-    return settings.model_copy(update={"issuer": issuer_url, "console_look_s": 60.0})
+    return settings.model_copy(
+        update={
+            "issuer": issuer_url,
+            "console_look_s": 60.0,
+            "console_tenants": frozenset({OPERATIONS}),
+        }
+    )
 
 
 @pytest.fixture
@@ -113,8 +122,10 @@ def opened() -> Iterator[Callable[[Settings], Browser]]:
 
         def start(settings: Settings) -> Browser:
             port = free_port()
-            stack.enter_context(served(create_app(settings.model_copy(update={"console_port": port})), port))
-            return Browser(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)))
+            app = create_app(settings.model_copy(update={"console_port": port}))
+            stack.enter_context(served(app, port))
+            http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False))
+            return Browser(http, app)
 
         yield start
 

@@ -7,7 +7,7 @@ from paidonce.app import audit
 from paidonce.app.messaging import brakes, dead_letters, effects
 
 HOSTILE = "<script>window.struck=1</script><img src=x onerror=window.struck=1>\"'>"
-OLGA = "olga@acme.example"
+OLGA = "olga@operations.example"
 
 
 @pytest.fixture
@@ -37,40 +37,38 @@ def decided(bind: Engine) -> list[tuple[str, ...]]:
         return [(one.actor, one.via, one.action, one.reason) for one in audit.newest(tx, limit=10)]
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/audit", "/effects", "/nowhere", "/login", "/callback", "/style.css", "/healthz"]
-)
-def test_every_answer_says_that_nothing_else_is_loaded_framed_or_kept(olga, path: str) -> None:
-    headers = olga.get(path).headers
-    policy = dict(part.strip().partition(" ")[::2] for part in headers["content-security-policy"].split(";"))
-    assert policy["default-src"] == "'none'"
-    assert policy["frame-ancestors"] == "'none'"
-    assert policy["base-uri"] == "'none'"
-    assert "script-src" not in policy
-    assert not [value for value in policy.values() if "unsafe" in value or "http" in value or "data:" in value]
-    assert headers["cache-control"] == "no-store"
-    assert headers["x-content-type-options"] == "nosniff"
-    assert "server" not in headers or path == "/healthz" or headers["server"] == "uvicorn"
+def test_every_answer_says_that_nothing_else_is_loaded_framed_or_kept(olga) -> None:
+    for path in ("/", "/audit", "/nowhere", "/login", "/callback", "/style.css", "/healthz"):
+        headers = olga.get(path).headers
+        policy = dict(part.strip().partition(" ")[::2] for part in headers["content-security-policy"].split(";"))
+        assert policy["default-src"] == "'none'", path
+        assert policy["frame-ancestors"] == "'none'"
+        assert policy["base-uri"] == "'none'"
+        assert "script-src" not in policy
+        assert not [value for value in policy.values() if "unsafe" in value or "http" in value or "data:" in value]
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        {"form_token": ""},
-        {"form_token": "x" * 43},
-        {"origin": None},
-        {"origin": "null"},
-        {"origin": "https://evil.example"},
-    ],
+FORGED: tuple[dict[str, str | None], ...] = (
+    {"form_token": ""},
+    {"form_token": "x" * 43},
+    {"origin": None},
+    {"origin": "null"},
+    {"origin": "https://evil.example"},
 )
-@pytest.mark.parametrize(
-    "path", ["/dead-letters/{}/redrive", "/dead-letters/{}/discard", "/brakes/ledger/release", "/logout"]
-)
-def test_a_form_of_another_site_does_nothing(olga, bind: Engine, letter: int, path: str, forged: dict) -> None:
+
+
+def test_a_form_of_another_site_does_nothing(olga, bind: Engine, letter: int) -> None:
     with bind.begin() as tx:
         brakes.engage(tx, "ledger", "poison")
-    form = {"form_token": olga.form_token(), "reason": "because", "sure": "yes"} | forged
-    assert olga.post(path.format(letter), **form).status_code == 403
+    form = {"form_token": olga.form_token(), "reason": "because", "sure": "yes"}
+    posts = [route.path for route in olga.app.routes if route.methods == {"POST"}]
+    assert len(posts) == 4
+    for path in posts:
+        for forged in FORGED:
+            address = path.replace("{letter_id:int}", str(letter)).replace("{consumer}", "ledger")
+            assert olga.post(address, **form | forged).status_code == 403, path
     assert state(bind, letter) == "dead"
     assert decided(bind) == []
     assert olga.get("/audit").status_code == 200, "still logged in"
@@ -155,11 +153,12 @@ def test_the_overview_says_what_needs_a_person(olga, bind: Engine, letter: int) 
     assert 'http-equiv="refresh"' in olga.page("/?refresh")
 
 
-@pytest.mark.parametrize("body", [b"a=%ff", b"reason=" + b"a" * 10_000, "&".join("abcdefghijklmnopqrstuvw").encode()])
-def test_what_is_no_form_is_refused(olga, letter: int, body: bytes) -> None:
+def test_what_is_no_form_is_refused(olga, letter: int) -> None:
     headers = {"Origin": olga.origin, "Content-Type": "application/x-www-form-urlencoded"}
-    answer = olga.http.post(f"/dead-letters/{letter}/redrive", content=body, headers=headers)
-    assert answer.status_code in {400, 403}
+    begun = f"form_token={olga.form_token()}&reason="
+    for rest in ("%ff", "a" * 10_000, "a&b=1" * 40, "\u00e9"):
+        answer = olga.http.post(f"/dead-letters/{letter}/redrive", content=(begun + rest).encode(), headers=headers)
+        assert answer.status_code == 400, rest[:20]
 
 
 def test_it_is_ready_when_somebody_can_log_in_and_the_database_was_seen(olga) -> None:
