@@ -1,7 +1,6 @@
 """Which tables are there? Columns and types, once; what they mean is in docs/design.md, "Tables".
 
-Statements on a table live in one module, its home, named beside it. Partitions, generated
-columns and triggers are made by the migrations, which a test holds against this file.
+A table's statements live in its home, named beside it; partitions, generated columns and triggers are the migrations'.
 """
 
 from sqlalchemy import Column, Computed, ForeignKey, Identity, Index, MetaData, Table, UniqueConstraint, func, text
@@ -119,8 +118,7 @@ webhook_endpoints = Table(
     *_written(),
 )
 
-#: Events to publish; append-only, one partition a day of created_at. The names are those that
-#: Debezium's outbox event router reads. Home: app/messaging/outbox.py
+#: Events to publish, under Debezium's names; append-only, by days of created_at. Home: app/messaging/outbox.py
 outbox = Table(
     "outbox",
     metadata,

@@ -92,7 +92,6 @@ TRAIL = {
     "amount": 1999,
     "amount_refunded": 0,
     "currency": "EUR",
-    "read_at": "2026-01-31T12:00:09.000000Z",
     "kafka": "not_looked_for",
     "complete": True,
     "gaps": 1,

@@ -38,7 +38,6 @@ class Trail(BaseModel):
     amount: int
     amount_refunded: int
     currency: str
-    read_at: datetime
     kafka: Kafka
     complete: bool
     gaps: int

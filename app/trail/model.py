@@ -86,7 +86,7 @@ class Found:
 
 
 def trail_document(trail: Trail) -> dict[str, Any]:
-    """Return the trail as the API and `paidonce trail --json` show it."""
+    """Return the trail as the API and `paidonce trail --json` show it: the same while nothing has changed."""
     return {
         "object": "trail",
         "payment_id": str(trail.payment_id),
@@ -95,7 +95,6 @@ def trail_document(trail: Trail) -> dict[str, Any]:
         "amount": trail.amount,
         "amount_refunded": trail.amount_refunded,
         "currency": trail.currency,
-        "read_at": trail.read_at,
         "kafka": trail.kafka,
         "complete": trail.complete,
         "gaps": len(trail.gaps),

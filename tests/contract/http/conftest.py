@@ -156,14 +156,14 @@ def token(issuer_url: str) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def client(api: str, token: Callable[..., str]) -> Iterator[httpx.Client]:
     """A client of the tenant acme."""
-    with _client(api, token("acme", roles=["admin"])) as opened:
+    with _client(api, token("acme", roles=["admin", "operator"])) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def stranger_client(api: str, token: Callable[..., str]) -> Iterator[httpx.Client]:
     """A client of the tenant globex."""
-    with _client(api, token("globex", roles=["admin"])) as opened:
+    with _client(api, token("globex", roles=["admin", "operator"])) as opened:
         yield opened
 
 

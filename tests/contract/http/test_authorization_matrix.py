@@ -18,7 +18,7 @@ R, E, K = f"{ONE}/refunds", "/v1/webhook-endpoint", "/v1/carts/{cart_id}"
 PAYMENT = {"amount": 300_000, "currency": "EUR", "payment_method": "pm_ok"}
 CART = {"currency": "EUR", "items": [{"name": "A book", "unit_amount": 950, "quantity": 2}]}
 ENDPOINT = {"url": "https://shop.example/hooks", "secret": "whsec_" + "A" * 44}
-ROLES = ("admin", "support", "Admin", "*")
+ROLES = ("admin", "operator", "support", "Admin", "*")
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ MATRIX = [
     Row("POST", P, "payments:write", None, lambda g: keyed(P, PAYMENT), 201),
     Row("GET", P, "payments:read", None, lambda g: Asked(P, {}), 200),
     Row("GET", ONE, "payments:read", None, lambda g: Asked(g.payment(), {}), 404),
+    Row("GET", f"{ONE}/trail", "payments:read", "operator", lambda g: Asked(f"{g.payment()}/trail", {}), 404),
     Row("PATCH", ONE, "payments:write", None, lambda g: patched(g.payment(), {"description": "x"}), 404),
     Row("POST", f"{ONE}/cancel", "payments:write", None, lambda g: keyed(f"{g.payment()}/cancel"), 404),
     Row("POST", R, "payments:refund", None, lambda g: keyed(f"{g.payment('captured')}/refunds", {"amount": 5}), 404),
@@ -125,10 +126,10 @@ def api(guarded: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def bearer(parties: Any) -> Callable[..., dict[str, str]]:
-    """Give the Authorization line of a token: all scopes, the role admin, and the claims named."""
+    """Give the Authorization line of a token: all scopes, the roles admin and operator, and the claims named."""
 
     def line(**claims: Any) -> dict[str, str]:
-        given = {"scope": " ".join(sorted(SCOPES)), "roles": ["admin"]} | claims
+        given = {"scope": " ".join(sorted(SCOPES)), "roles": ["admin", "operator"]} | claims
         return {"Authorization": "Bearer " + parties.issuer.with_claims(**given).decode()}
 
     return line
@@ -194,7 +195,7 @@ def test_the_scope(row: Row, ground: Ground, send: Send, bearer: Any, state: Any
 
 @pytest.mark.parametrize("row", MATRIX, ids=str)
 def test_the_role(row: Row, ground: Ground, send: Send, bearer: Any) -> None:
-    for roles in ([], *([role] for role in ROLES), ["support", "admin"]):
+    for roles in ([], *([role] for role in ROLES), ["support", "admin", "operator"]):
         answer = send(row, row.ask(ground), bearer(roles=roles))
         if row.role is None or row.role in roles:
             assert answer.is_success, (roles, answer.text)

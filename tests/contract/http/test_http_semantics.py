@@ -139,6 +139,8 @@ CASES = [
     Case("GET", ONE, SAFE, (200, 200, 200), lambda made: (made.payment(), {})),
     Case("GET", ONE, SAFE, (304, 304, 304), lambda made: not_modified(made.payment(), made), "that I have"),
     Case("GET", ONE, REFUSED, (404, 404, 404), lambda made: (f"{P}/{uuid4()}", {}), "that is not there"),
+    Case("GET", f"{ONE}/trail", SAFE, (200, 200, 200), lambda made: (f"{made.payment()}/trail", {})),
+    Case("GET", f"{ONE}/trail", REFUSED, (404,) * 3, lambda made: (f"{P}/{uuid4()}/trail", {}), "of nothing"),
     Case("PATCH", ONE, CONDITIONAL, (200, 412, 412), lambda m: with_etag(m.payment(), m, {"description": "two"})),
     Case("PATCH", ONE, IDEMPOTENT, (200,) * 3, lambda m: with_etag(m.payment(), m, {}), "that changes nothing"),
     Case("PATCH", ONE, REFUSED, (428,) * 3, lambda made: (made.payment(), {"json": {}}), "without If-Match"),

@@ -118,6 +118,8 @@ def _answers(client: httpx.Client) -> Iterator[tuple[str, str, httpx.Response]]:
     yield "GET", one, client.get(path)
     yield "GET", one, client.get(path, headers={"If-None-Match": "*"})
     yield "GET", one, client.get(f"{payments}/{uuid4()}")
+    yield "GET", f"{one}/trail", client.get(f"{path}/trail")
+    yield "GET", f"{one}/trail", client.get(f"{payments}/{uuid4()}/trail")
     yield "PATCH", one, client.patch(path, json={"description": "x"}, headers={"If-Match": "*"})
     yield "PATCH", one, client.patch(path, json={"description": "x"})
     yield "PATCH", one, client.patch(path, json={"description": "x"}, headers={"If-Match": '"0"'})

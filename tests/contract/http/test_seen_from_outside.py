@@ -76,7 +76,7 @@ def outside(
     serving: Callable[[uvicorn.Config], AbstractContextManager[str]],
     token: Callable[..., str],
 ) -> Iterator[Outside]:
-    tokens = {tenant: token(tenant, roles=["admin"]) for tenant in ("acme", "globex")}
+    tokens = {tenant: token(tenant, roles=["admin", "operator"]) for tenant in ("acme", "globex")}
     with serving(config(api_settings.model_copy(update={"dsn": SecretStr(charging_database)}))) as api:
         yield Outside(api, tokens, api_settings.provider_secret.get_secret_value())
 
