@@ -54,6 +54,8 @@ def _pipeline(status: Status) -> Iterator[Concern]:
         if shard.waiting and f"relay-shard-{shard.shard}" not in held:
             yield Concern("bad", f"no relay publishes shard {shard.shard}, and events wait in it", "#leases")
     if unknown := status.effects.get("unknown"):
-        yield Concern("doubt", f"{unknown} effects are unknown", "/effects")
+        yield Concern("doubt", f"{unknown} effect{'s are' if unknown > 1 else ' is'} unknown", "/effects")
     if dead := sum(one.count for one in status.dead_letters if one.state == "dead"):
-        yield Concern("doubt", f"{dead} dead letters wait for a decision", "/dead-letters")
+        yield Concern(
+            "doubt", f"{dead} dead letter{'s wait' if dead > 1 else ' waits'} for a decision", "/dead-letters"
+        )

@@ -107,7 +107,7 @@ def _letter(desk: Desk, visit: Visit, *, wrong: str = "", status: int = 200) -> 
 
 
 def _number(visit: Visit) -> int:
-    number = int(visit.names["letter_id"])
+    number: int = visit.names["letter_id"]
     if not 1 <= number <= ID_MAX:
         raise HTTPException(404, "there is no such dead letter")
     return number

@@ -23,7 +23,7 @@ def search(desk: Desk, visit: Visit) -> Response:
 
 def payment(desk: Desk, visit: Visit) -> Response:
     """Show the trail, of whichever tenant."""
-    payment_id = UUID(visit.names["payment_id"])
+    payment_id: UUID = visit.names["payment_id"]
     trail = of_payment(desk.settings, desk.engine, payment_id)
     if trail is None:
         raise HTTPException(404, f"there is no payment {payment_id}")

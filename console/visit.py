@@ -5,6 +5,7 @@ The one way to a page, so that no route can forget a check.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
@@ -35,7 +36,7 @@ class Visit:
 
     session: Session
     #: what stands in the path, by the route's names
-    names: Mapping[str, str]
+    names: Mapping[str, Any]
     query: Mapping[str, str]
     form: Mapping[str, str] = field(default_factory=dict)
 

@@ -69,7 +69,8 @@ def _page(heading: str, body: str, status: int, form_action: str) -> Response:
         "Content-Security-Policy": policy,
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
+        # Not `no-referrer`: browsers would post the form with `Origin: null`, which is nobody's.
+        "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
     return HTMLResponse(page, status, headers)

@@ -133,6 +133,12 @@ def test_whatever_is_shown_is_escaped(olga, bind: Engine, letter: int) -> None:
         assert "<img" not in page
 
 
+def test_what_is_not_there_is_said(olga) -> None:
+    assert olga.get("/payments/0199cafe-0000-7000-8000-000000000000").status_code == 404
+    assert "No payment is, or has" in olga.page("/search?q=order-404")
+    assert olga.get("/nowhere").status_code == 404
+
+
 def test_letters_are_chosen_by_state_and_consumer(olga, bind: Engine) -> None:
     mine, other = put(bind, "one", "mine"), put(bind, "two", "other")
     assert f'"/dead-letters/{mine}"' in olga.page("/dead-letters?consumer=mine")

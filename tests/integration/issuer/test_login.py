@@ -38,7 +38,7 @@ async def test_the_page_is_no_script_no_frame_and_no_cache(native):
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
-    assert (page.headers["cache-control"], page.headers["referrer-policy"]) == ("no-store", "no-referrer")
+    assert (page.headers["cache-control"], page.headers["referrer-policy"]) == ("no-store", "same-origin")
 
 
 @pytest.mark.parametrize(
