@@ -21,7 +21,8 @@ LARGE = re.compile(
 #: Of a few rows any index is good enough to the planner.
 MANY = """
     INSERT INTO idempotency (tenant, endpoint, idem_key, request_hash, hash_version, resource_id, expires_at)
-    SELECT 'acme', 'POST /v1/payments', 'many-' || n, repeat('a', 64), 1, 'r-' || n, now() FROM generate_series(1, 5000) AS n
+    SELECT 'acme', 'POST /v1/payments', 'many-' || n, repeat('a', 64), 1, 'r-' || n, now()
+      FROM generate_series(1, 5000) AS n
 """
 
 
