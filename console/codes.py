@@ -43,7 +43,7 @@ class Codes:
         """Close the connections."""
         await self._client.aclose()
 
-    async def begin(self, state: str, proof: str) -> str:
+    async def question(self, state: str, proof: str) -> str:
         """Return where to send a person; `proof` stays here. Raises LoginError."""
         asked = {
             "response_type": "code",

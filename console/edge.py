@@ -32,12 +32,12 @@ class Edge:
         self._app = app
         self._headers = HEADERS | ({"Strict-Transport-Security": TRANSPORT} if here.secure else {})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, emit: Send) -> None:
         """Pass the request on."""
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._headers)
-            await send(message)
+            await emit(message)
 
-        await self._app(scope, receive, told if scope["type"] == "http" else send)
+        await self._app(scope, receive, told if scope["type"] == "http" else emit)

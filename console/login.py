@@ -23,7 +23,7 @@ async def login(request: Request) -> Response:
     """Send the browser to the issuer."""
     desk, to = desk_of(request), request.query_params.get("to", "/")
     state, proof = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
-    response = RedirectResponse(await desk.codes.begin(state, proof), 303)
+    response = RedirectResponse(await desk.codes.question(state, proof), 303)
     content = {"state": state, "proof": proof, "to": to if is_here(to) else "/", "until": _now(desk) + LOGIN_S}
     desk.sessions.put(response, desk.here.cookie(LOGIN), desk.seal.close(LOGIN, content), age_s=LOGIN_S)
     return response

@@ -38,7 +38,7 @@ class _Figure:
     of: Callable[[Point], int | None]
 
 
-FIGURES = (
+FIGURES: Sequence[_Figure] = (
     _Figure("Outbox", "events that no relay has taken yet", lambda point: point.waiting),
     _Figure("Lag", "records that the consumers have not committed", lambda point: point.lag),
     _Figure("Parked", "messages that wait for a later attempt", lambda point: point.parked),

@@ -56,9 +56,11 @@ async def visit_of(desk: Desk, request: Request) -> Visit:
 
 async def form_of(request: Request) -> dict[str, str]:
     """Return the fields of the form that was sent; raises BadFormError."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
+    body, more = b"", True
+    while more:
+        message = await request.receive()
+        body += message.get("body", b"")
+        more = message["type"] == "http.request" and message.get("more_body", False)
         if len(body) > FORM_BYTES_MAX:
             raise BadFormError(f"a form has {FORM_BYTES_MAX} bytes at most")
     try:

@@ -1,4 +1,4 @@
-"""Does a replica remember anything between requests? Every state that a module of `app/` could keep is found here.
+"""Does a replica remember anything between requests? Every state that a module could keep is found here.
 
 What lives in a module or a class outlives the request, and differs from replica to replica. So it
 must be provably constant, or stand below with the reason why no client notices
@@ -185,7 +185,8 @@ def _of_function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple
 
 
 def found() -> set[tuple[str, str, str]]:
-    sources = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "app").rglob("*.py"))}
+    paths = sorted(path for folder in ("app", "console") for path in (ROOT / folder).rglob("*.py"))
+    sources = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
     everywhere = frozenset(name for source in sources.values() for name in written(ast.parse(source)))
     return {(file, *each) for file, source in sources.items() for each in kept(source, everywhere)}
 

@@ -197,7 +197,7 @@ def test_an_operator_sees_health_finds_a_payment_and_reads_its_trail(tab: Any, s
         tab.wait_for_url(f"**/payments/{paid}")
     stages = tab.locator(".trail .stage").all_inner_texts()
     assert {"request", "commit", "event", "window", "topic", "inbox", "effect", "ledger"} <= set(stages)
-    assert tab.get_by_text("no gap").is_visible()
+    assert tab.locator(".facts").get_by_text("no gap").is_visible()
     seen.check()
 
 
