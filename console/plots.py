@@ -16,7 +16,7 @@ from paidonce.console.watch import Point
 #: Pixels before the style sheet stretches it; the line keeps its width.
 WIDTH, HEIGHT, EDGE = 240, 48, 2
 #: Seconds that a plot shows at least, so that the first looks do not fill it.
-SPAN_LEAST_S = 300.0
+SPAN_LEAST_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class Probe:
 
 def processes(settings: Settings) -> list[Probe]:
     """Ask every process that the settings name."""
+    if not settings.console_probes:
+        return []
     with httpx.Client(timeout=PROBE_S, trust_env=False) as client, ThreadPoolExecutor(AT_ONCE) as together:
         return list(together.map(lambda one: _process(client, *one), sorted(settings.console_probes.items())))
 
