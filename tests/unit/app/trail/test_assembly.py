@@ -164,3 +164,44 @@ def test_every_line_of_a_history_is_told() -> None:
         "charge: the worker was gone in mid-attempt: unknown",
         "charge: is to be sent again: an operator's decision",
     ]
+
+
+@pytest.mark.parametrize(("since", "missed"), [(None, True), (at(-1), True), (at(1), False)])
+def test_a_consumer_misses_only_what_came_after_it_counted(since: datetime | None, missed: bool) -> None:
+    found = facts(consumers=dict.fromkeys(OURS) | {"mine": since})
+    assert gaps(found) == (["mine has not got payment.accepted"] if missed else [])
+
+
+@pytest.mark.parametrize(
+    ("wished", "missing"),
+    [
+        (None, False),
+        ((None, at(-1)), True),
+        (("payment.accepted",), True),
+        (("payment.captured",), False),
+        ((None, at(9)), False),
+    ],
+    ids=["no endpoint", "all", "this one", "another", "the endpoint came later"],
+)
+def test_a_webhook_that_was_wanted_and_never_made(wished: Any, missing: bool) -> None:
+    wish = (wished, at(-1)) if wished is not None and isinstance(wished[0], str) else wished
+    said = ["webhook: there is none for payment.accepted, which the tenant wants"] if missing else []
+    assert gaps(facts(wished=wish)) == said
+
+
+def test_a_charge_that_nobody_sent() -> None:
+    charging = facts(payment=replace(PAYMENT, status="charging"))
+    assert gaps(charging) == ["charge: the payment is charging, and nothing was sent"]
+    assert gaps(facts(payment=replace(PAYMENT, status="canceled"))) == ["no event payment.canceled was committed"]
+
+
+@pytest.mark.parametrize(("outbox_from", "missing"), [(date(2026, 11, 23), True), (date(2026, 11, 24), False)])
+def test_an_event_is_missing_while_its_day_is_there(outbox_from: date, missing: bool) -> None:
+    [entry] = [one for one in assemble(facts(events=[], outbox_from=outbox_from)).entries if one.stage == "event"]
+    assert (entry.gap, entry.removed) == (missing, not missing)
+
+
+def test_who_has_the_event_has_not_got_its_copy() -> None:
+    copy = ACCEPTED._replace(position=9, is_copy=True)
+    copied = facts(events=[ACCEPTED, copy], windows={7: SENT, 9: WINDOW})
+    assert gaps(copied) == ["in a window that is not known to be published: payment.accepted, a replay's copy"]
