@@ -18,6 +18,8 @@ LARGE = re.compile(
 )
 
 #: Of a few rows any index is good enough to the planner.
+#: An id of nothing: the same in every process that collects these tests.
+NOBODY = "0199cafe-0000-7000-8000-000000000000"
 MANY = """
     INSERT INTO idempotency (tenant, endpoint, idem_key, request_hash, hash_version, resource_id, expires_at)
     SELECT 'acme', 'POST /v1/payments', 'many-' || n, repeat('a', 64), 1, 'r-' || n, now()
