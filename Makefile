@@ -6,11 +6,11 @@ READY := $(VENV)/.ready
 # Two processes, each with servers of its own; the tests of one file stay together.
 TWICE := -n 2 --dist loadfile
 # Tests that need more than this project's own packages and servers have targets of their own.
-HERE := not cdc and not node and not gateway and not page and not keycloak and not stripe and not deploy and not alerts and not pgbouncer
+HERE := not cdc and not node and not gateway and not page and not console and not keycloak and not stripe and not deploy and not alerts and not pgbouncer
 MYPY_TREE := $(VENV)/typecheck/paidonce
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-keycloak test-stripe test-deploy test-alerts test-pgbouncer test-node lint format bench chaos soak docs lock clean
+.PHONY: help demo demo-stateless up test test-all test-slow test-failover test-cdc test-gateway test-page test-console test-keycloak test-stripe test-deploy test-alerts test-pgbouncer test-node lint format bench chaos soak docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ up: $(READY) ## the whole stack on this machine until Ctrl-C
 test: $(READY) ## the tests, on real embedded servers (under 5 minutes)
 	@$(BIN)/pytest -m "not slow and not failover and $(HERE)" $(TWICE) $(ARGS)
 
-test-all: test test-slow test-failover ## all of them but those that fetch something once: test-cdc, -gateway, -page, -keycloak, -stripe, -deploy, -alerts, -pgbouncer, -node
+test-all: test test-slow test-failover ## all of them but those that fetch something once: test-cdc, -gateway, -page, -console, -keycloak, -stripe, -deploy, -alerts, -pgbouncer, -node
 
 test-slow: $(READY) ## the tests that take longer: kills in many rounds, servers set back, a bench in small
 	@$(BIN)/pytest -m "slow and not failover and $(HERE)" $(TWICE) $(ARGS)
@@ -65,6 +65,11 @@ test-page: $(READY) ## the pages in headless Chromium: of a run, with pictures l
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/page.txt
 	@$(BIN)/python -m paidonce.devstack.chromium
 	@$(BIN)/pytest -m page $(ARGS)
+
+test-console: $(READY) ## the console in headless Chromium, by mouse and by keyboard, on a desk and on a phone; leaves pictures
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/page.txt
+	@$(BIN)/python -m paidonce.devstack.chromium
+	@$(BIN)/pytest -m console $(ARGS)
 
 test-keycloak: $(READY) ## tokens of a real identity provider, Keycloak (downloads it once)
 	@$(BIN)/python -m paidonce.devstack.keycloak.files
@@ -99,7 +104,7 @@ lint: $(READY) $(MYPY_TREE) ## format, rules, types, import direction, tidiness,
 # mypy does not see packages through setuptools' editable finder, so it gets a tree of links.
 $(MYPY_TREE): $(READY) $(wildcard paidonce/*.py)
 	@rm -rf $@ && mkdir -p $@
-	@for name in app bench chaos devstack gateway migrations workers; do ln -s ../../../$$name $@/$$name; done
+	@for name in app bench chaos console devstack gateway migrations workers; do ln -s ../../../$$name $@/$$name; done
 	@for file in paidonce/*; do ln -s ../../../$$file $@/; done
 
 format: $(READY) ## mend what ruff can mend

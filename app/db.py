@@ -23,7 +23,7 @@ from paidonce.app.patience import Patient, PatientAsync
 from paidonce.app.settings import Settings
 
 #: The migration that this program was written for; migrations/versions holds it.
-SCHEMA_VERSION = "0015"
+SCHEMA_VERSION = "0016"
 
 #: READ COMMITTED: at REPEATABLE READ the loser of a claim gets SQLSTATE 40001 instead of the winner's row.
 ISOLATION = "READ COMMITTED"

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from paidonce.app import secret_files
 from paidonce.app.issuers import TrustedIssuer
+from paidonce.app.settings_console import ConsoleSettings
 from paidonce.app.settings_kafka import KafkaSettings
 from paidonce.app.settings_process import ProcessSettings
 from paidonce.app.settings_provider import ProviderSettings
@@ -28,7 +29,9 @@ RATE = r"^([1-9]\d{0,8}/([1-9]\d{0,4})?(second|minute|hour|day))?$"
 LEASE_LONGEST_S = 600.0
 
 
-class Settings(ServersSettings, ProcessSettings, KafkaSettings, ProviderSettings, YoursSettings, TracesSettings):
+class Settings(
+    ServersSettings, ProcessSettings, KafkaSettings, ProviderSettings, YoursSettings, TracesSettings, ConsoleSettings
+):
     """Everything that can be set; `paidonce doctor` checks it."""
 
     model_config = SettingsConfigDict(env_prefix="PAIDONCE_", frozen=True, extra="ignore", hide_input_in_errors=True)

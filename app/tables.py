@@ -18,8 +18,16 @@ def _created(name: str = "created_at") -> Column[object]:
     return Column(name, Moment, nullable=False, server_default=_NOW)
 
 
+def _written() -> list[Column[object]]:
+    return [_created(), _created("updated_at")]
+
+
 def _key(*names: str) -> list[Column[str]]:
     return [Column(name, Text, primary_key=True) for name in names]
+
+
+def _texts(*names: str, nullable: bool = False) -> list[Column[str]]:
+    return [Column(name, Text, nullable=nullable) for name in names]
 
 
 #: What was fixed when this database was first used. Home: app/installation.py
@@ -49,21 +57,16 @@ payments = Table(
     "payments",
     metadata,
     Column("id", UUID(as_uuid=True), primary_key=True),
-    Column("tenant", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    *_texts("tenant", "status"),
     Column("amount", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("payment_method", Text, nullable=False),
-    Column("customer_id", Text),
-    Column("reference", Text),
-    Column("description", Text),
+    *_texts("customer_id", "reference", "description", nullable=True),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     Column("amount_refunded", BigInteger, nullable=False, server_default=text("0")),
-    Column("provider_charge_id", Text),
-    Column("decline_code", Text),
+    *_texts("provider_charge_id", "decline_code", nullable=True),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
-    _created(),
-    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    *_written(),
     Index("payments_tenant", "tenant", "id"),
     Index("payments_tenant_status", "tenant", "status", "id"),
     Index("payments_tenant_customer", "tenant", "customer_id", "id"),
@@ -87,14 +90,10 @@ refunds = Table(
     metadata,
     Column("id", UUID(as_uuid=True), primary_key=True),
     Column("payment_id", UUID(as_uuid=True), ForeignKey("payments.id"), nullable=False),
-    Column("tenant", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    *_texts("tenant", "status"),
     Column("amount", BigInteger, nullable=False),
-    Column("reason", Text),
-    Column("provider_refund_id", Text),
-    Column("failure_code", Text),
-    _created(),
-    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    *_texts("reason", "provider_refund_id", "failure_code", nullable=True),
+    *_written(),
     Index("refunds_payment", "payment_id", "id"),
 )
 
@@ -106,8 +105,7 @@ customers = Table(
     Column("name", Text, nullable=False),
     Column("email", Text),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
-    _created(),
-    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    *_written(),
 )
 
 #: Where a tenant's events go. Home: app/webhooks/endpoints.py
@@ -115,11 +113,9 @@ webhook_endpoints = Table(
     "webhook_endpoints",
     metadata,
     Column("tenant", Text, primary_key=True),
-    Column("url", Text, nullable=False),
-    Column("secret", Text, nullable=False),
+    *_texts("url", "secret"),
     Column("events", ARRAY(Text)),
-    _created(),
-    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    *_written(),
 )
 
 #: Events to publish, under Debezium's names; append-only, by days of created_at. Home: app/messaging/outbox.py
@@ -130,9 +126,7 @@ outbox = Table(
     Column("txid", Xid8, nullable=False, server_default=func.pg_current_xact_id()),
     Column("shard", SmallInteger, Computed("fixed by the first migration", persisted=True), nullable=False),
     Column("id", UUID(as_uuid=True), nullable=False),
-    Column("aggregatetype", Text, nullable=False),
-    Column("aggregateid", Text, nullable=False),
-    Column("type", Text, nullable=False),
+    *_texts("aggregatetype", "aggregateid", "type"),
     Column("sequence", BigInteger, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("headers", JSONB, nullable=False, server_default=text("'{}'")),
@@ -198,9 +192,7 @@ parked = Table(
     "parked",
     metadata,
     Column("position", BigInteger, Identity(always=True), primary_key=True),
-    Column("consumer", Text, nullable=False),
-    Column("message_id", Text, nullable=False),
-    Column("key", Text, nullable=False),
+    *_texts("consumer", "message_id", "key"),
     Column("envelope", JSONB, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -228,8 +220,7 @@ dead_letters = Table(
     "dead_letters",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("consumer", Text, nullable=False),
-    Column("message_id", Text, nullable=False),
+    *_texts("consumer", "message_id"),
     Column("key", Text),
     Column("envelope", JSONB, nullable=False),
     Column("value", LargeBinary),
@@ -250,9 +241,7 @@ effects = Table(
     "effects",
     metadata,
     Column("id", UUID(as_uuid=True), primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("tenant", Text, nullable=False),
+    *_texts("kind", "subject", "tenant"),
     Column("state", Text, nullable=False, server_default=text("'pending'")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("open_attempt", Boolean, nullable=False, server_default=text("false")),
@@ -262,8 +251,7 @@ effects = Table(
     Column("lease_until", Moment),
     Column("request", LargeBinary, nullable=False),
     Column("response", LargeBinary),
-    _created(),
-    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    *_written(),
     Column("traceparent", Text),
     UniqueConstraint("kind", "subject", name="effects_subject"),
     Index(
@@ -278,8 +266,7 @@ effect_history = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("effect_id", UUID(as_uuid=True), nullable=False),
     Column("claim_token", UUID(as_uuid=True)),
-    Column("event", Text, nullable=False),
-    Column("state", Text, nullable=False),
+    *_texts("event", "state"),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
     Column("at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Index("effect_history_effect", "effect_id", "id"),
@@ -298,4 +285,14 @@ ledger_entries = Table(
     Column("payment_id", UUID(as_uuid=True), nullable=False),
     _created(),
     Index("ledger_entries_payment", "payment_id"),
+)
+
+#: What a person's hand did, and why; append-only. Home: app/audit.py
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _created("at"),
+    *_texts("actor", "via", "action", "subject", "about", "reason"),
+    Index("audit_subject", "subject", "id"),
 )

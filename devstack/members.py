@@ -1,9 +1,11 @@
 """Which processes of ours make the stack, and how is each told where the others are? By environment variables."""
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paidonce.devstack.issuer.clients import OPERATIONS
 from paidonce.devstack.issuer.logins import PER_MINUTE
 from paidonce.devstack.ports import LOOPBACK, free_port
 
@@ -36,6 +38,7 @@ class Ports:
     apis: Sequence[int]
     issuer: int = field(default_factory=free_port)
     provider: int = field(default_factory=free_port)
+    console: int = field(default_factory=free_port)
 
     @property
     def issuer_url(self) -> str:
@@ -46,6 +49,11 @@ class Ports:
     def provider_url(self) -> str:
         """The provider simulator's address."""
         return _url(self.provider)
+
+    @property
+    def console_url(self) -> str:
+        """The console's address."""
+        return _url(self.console)
 
     @property
     def api_urls(self) -> list[str]:
@@ -84,6 +92,16 @@ def insiders(ports: Ports, pairs: Collection[str] = ()) -> list[Member]:
     workers = [worker("relay", "relay"), *consumers, worker("effects", "effects"), worker("cleaner", "cleaner")]
     seconds = [worker(f"{one.name}-2", *one.arguments) for one in workers if one.name in pairs]
     return [*apis, *workers, *seconds]
+
+
+def console(ports: Ports, shown: Iterable[Member]) -> Member:
+    """Return the console, which shows whether the members `shown` are ready."""
+    told = {
+        "PAIDONCE_CONSOLE_PORT": str(ports.console),
+        "PAIDONCE_CONSOLE_TENANTS": json.dumps([OPERATIONS]),
+        "PAIDONCE_CONSOLE_PROBES": json.dumps({one.name: one.ready_url for one in shown if one.ready_url}),
+    }
+    return Member("console", ["console"], ports.console_url + "/readyz", told)
 
 
 def issuer_folder(folder: Path) -> Path:

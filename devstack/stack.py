@@ -14,7 +14,7 @@ from paidonce.devstack.issuer.clients import NATIVE
 from paidonce.devstack.issuer.logins import PER_MINUTE
 from paidonce.devstack.issuer.people import first_person
 from paidonce.devstack.logins import Logins
-from paidonce.devstack.members import Ports, insiders, issuer, journal, outsiders
+from paidonce.devstack.members import Ports, console, insiders, issuer, journal, outsiders
 from paidonce.devstack.pace import PACE, environment, new_secret
 from paidonce.devstack.person_login import Door, log_in
 from paidonce.devstack.pgbouncer import PgBouncer
@@ -41,6 +41,8 @@ class Addresses:
     kafka: str
     valkey: str
     journal: str
+    #: the operators' page; None without one
+    console: str | None
     #: your own application's; None without one
     app: str | None
 
@@ -55,7 +57,8 @@ class Stack(Standing):
     `overrides` are settings of the children by field name, over those of `devstack/pace.py`; both yield to what the
     environment sets. `launch` starts one of ours otherwise than by the command line; `detour` leads our processes, and
     by `addresses` the clients of the API, to the servers by other addresses. `logins_per_minute` is the issuer's bound
-    for one name. `yours` runs beside it.
+    for one name. `yours` runs beside it, and the `console` where one is
+    asked for.
 
     Raises:
         StackError: something did not start; says what was waited for.
@@ -75,6 +78,7 @@ class Stack(Standing):
         overrides: Mapping[str, Any] | None = None,
         logins_per_minute: int = PER_MINUTE,
         yours: Yours | None = None,
+        console: bool = False,
         launch: Launch = plainly,
         detour: Detour = straight,
         report: Report = lambda _words: None,
@@ -85,6 +89,7 @@ class Stack(Standing):
         self._logins = Logins() if roles else None
         self._pairs, self._yours = pairs, yours or Yours()
         self._overrides, self._logins_per_minute = dict(overrides or {}), logins_per_minute
+        self._with_console = console
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -121,6 +126,7 @@ class Stack(Standing):
             kafka=servers.kafka.bootstrap,
             valkey=servers.valkey.url,
             journal=str(journal(self.run.folder)),
+            console=ports.console_url if self._with_console else None,
             app=self._yours.url,
         )
 
@@ -176,7 +182,8 @@ class Stack(Standing):
         ours = insiders(self._ports, self._pairs)
         if self._logins:
             ours = [self._logins.of(member, self._settings) for member in ours]
-        self._supervisor.start([*ours, *yours], environment(own))
+        seen = [console(self._ports, [vouching, *ours, *yours])] if self._with_console else []
+        self._supervisor.start([*ours, *yours, *seen], environment(own))
         self.wait_ready()
         self._supervisor.watch()
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from paidonce.app.auth.policy import ADMIN
 from paidonce.devstack.errors import StackError
+from paidonce.devstack.issuer.people import operator
 from paidonce.devstack.servers import Report
 from paidonce.devstack.stack import Stack
 from paidonce.devstack.state import STATE, write_private, write_private_text
@@ -28,7 +29,7 @@ def up(*, replicas: int, json_file: Path | None, yours: Yours) -> None:
     if json_file and not json_file.absolute().parent.is_dir():
         raise StackError(f"--json {json_file}: there is no folder {json_file.absolute().parent}")
     console = Console(stderr=True, highlight=False)
-    with _until_signal(), Stack(replicas=replicas, yours=yours, report=_reporter(console)) as stack:
+    with _until_signal(), Stack(replicas=replicas, yours=yours, console=True, report=_reporter(console)) as stack:
         files = [stack.run.folder / STATE]
         try:
             _write(stack, files)
@@ -85,6 +86,7 @@ def _show(console: Console, stack: Stack) -> None:
         if name != "apis" and value is not None:
             console.print(f"{name:>9}  {value}", soft_wrap=True)
     console.print(f"     docs  {addresses.api}/docs", soft_wrap=True)
+    console.print(f"           log in there as {' with '.join(operator())}", soft_wrap=True)
     another = f"PAIDONCE_ISSUER={addresses.issuer} .venv/bin/paidonce token"
     console.print(f"\na token for tenant acme, for ten minutes (another: {another}):\n{token}\n", soft_wrap=True)
     read = f"set -a; . {shlex.quote(str(stack.run.folder / ENVIRONMENT))}; set +a"

@@ -22,7 +22,7 @@ def row(name: str) -> str:
     """Return one setting's row."""
     field = Settings.model_fields[name]
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    shown = "" if default in ("", None, []) else f"`{default}`"
+    shown = "" if default in ("", None, [], {}, frozenset()) else f"`{default}`"
     return f"| `PAIDONCE_{name.upper()}` | {shown} | {field.description} |\n"
 
 

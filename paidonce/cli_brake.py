@@ -30,12 +30,15 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 
 @app.command()
-def release(name: Annotated[str, typer.Argument(help="The consumer, as `list` shows it.")]) -> None:
+def release(
+    name: Annotated[str, typer.Argument(help="The consumer, as `list` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why: kept in the table audit, with the account that you are.")] = "",
+) -> None:
     """Let a consumer go on; exit 1 when it does not stand still."""
     from paidonce.app.settings import settings  # noqa: PLC0415
     from paidonce.workers import brake  # noqa: PLC0415
-    from paidonce.workers.command_session import opened  # noqa: PLC0415
+    from paidonce.workers.command_session import by, opened  # noqa: PLC0415
 
     with opened(settings()) as bind:
-        brake.release(bind, settings(), name)
+        brake.release(bind, settings(), name, by(reason))
     typer.echo(f"{name} goes on")

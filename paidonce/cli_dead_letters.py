@@ -24,6 +24,7 @@ REASON_CHARS = 80
 Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=ID_MAX, help="As `list` shows it.")]
 Ids = Annotated[list[int], typer.Argument(metavar="ID…", min=1, max=ID_MAX, help="As `list` shows them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reason = Annotated[str, typer.Option(help="Why: kept in the table audit, with the account that you are.")]
 
 
 @app.command("list")
@@ -78,19 +79,21 @@ def redrive(
     ] = None,
     consumer: Annotated[str | None, typer.Option(help="With --all: whose.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of --consumer that are dead.")] = False,
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Let messages be worked on again, from their rows, under their ids; exit 1 when one stays as it is."""
     from paidonce.app.settings import settings  # noqa: PLC0415
     from paidonce.workers import dead_letters as work  # noqa: PLC0415
+    from paidonce.workers.command_session import by  # noqa: PLC0415
 
     if bool(letter_ids) == every or every != (consumer is not None):
         raise typer.BadParameter("give either ids, or --consumer NAME --all")
     with _database() as bind:
         if consumer is not None:
-            answers = list(work.redrive_all(bind, settings(), consumer))
+            answers = list(work.redrive_all(bind, settings(), consumer, by(reason)))
         else:
-            answers = [work.redrive(bind, settings(), letter_id) for letter_id in letter_ids or ()]
+            answers = [work.redrive(bind, settings(), letter_id, by(reason)) for letter_id in letter_ids or ()]
         if not answers:
             others = ", ".join(work.consumers(bind)) or "nobody"
             _fail(f"no letter of {consumer} is dead; there are dead letters of {others}")
@@ -105,15 +108,17 @@ def redrive(
 def discard(
     letter_ids: Ids,
     yes: Annotated[bool, typer.Option("--yes", help="You mean it: nobody will work on them.")] = False,
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Give messages up; their rows stay, and show who they were; exit 1 when one stays as it is."""
     from paidonce.workers import dead_letters as work  # noqa: PLC0415
+    from paidonce.workers.command_session import by  # noqa: PLC0415
 
     if not yes:
         raise typer.BadParameter(f"nobody will ever work on these {len(letter_ids)}: repeat it with --yes")
     with _database() as bind:
-        answers = [work.discard(bind, letter_id) for letter_id in letter_ids]
+        answers = [work.discard(bind, letter_id, by(reason)) for letter_id in letter_ids]
     _report(answers, "discarded", as_json=as_json)
     _exit(answers)
 

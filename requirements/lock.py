@@ -13,7 +13,7 @@ from uv import find_uv_bin
 HERE = Path(__file__).parent
 #: file -> the extras of pyproject.toml that it holds
 FILES: dict[str, list[str]] = {
-    "runtime": ["issuer", "stripe", "tracing"],
+    "runtime": ["issuer", "stripe", "tracing", "console"],
     "containers": ["containers"],
     "dev": ["stack", "issuer", "test", "lint", "librdkafka", "stripe", "tracing"],
 }

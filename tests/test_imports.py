@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("app", "workers", "migrations", "gateway", "devstack", "chaos", "bench", "paidonce")
+FOLDERS = ("app", "workers", "migrations", "gateway", "console", "devstack", "chaos", "bench", "paidonce")
 
 #: From the top down. Names in one set are siblings, which do not import each other.
 LAYERS: list[set[str]] = [
@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"paidonce.bench"},
     {"paidonce.chaos"},
     {"paidonce.devstack"},
+    {"paidonce.console"},
     {"paidonce.workers", "paidonce.app.main", "paidonce.migrations", "paidonce.gateway"},
     {"paidonce.app.yours"},
     {"paidonce.app.api"},

@@ -1,4 +1,4 @@
-"""Does a replica remember anything between requests? Every state that a module of `app/` could keep is found here.
+"""Does a replica remember anything between requests? Every state that a module could keep is found here.
 
 What lives in a module or a class outlives the request, and differs from replica to replica. So it
 must be provably constant, or stand below with the reason why no client notices
@@ -21,6 +21,8 @@ ALLOWED = {
     ("app/messaging/http_call.py", "_system_roots"): "the machine's certificates, read once",
     ("app/steps.py", "_names"): "the steps' names, written when modules are imported",
     ("app/steps.py", "listen"): "who measures this process: installed at its start, never by a request",
+    ("app/trace_context.py", "_carried"): "of the work under way: each request has a context of its own",
+    ("app/tracing.py", "_under_way"): "likewise",
     ("app/tables.py", "metadata"): "the schema, written when the module is imported",
 }
 #: Calls that make something which cannot change, or which only the import changes, or which no answer depends on.
@@ -29,6 +31,7 @@ CONSTANT_CALLS = {
     "replace": "a new text, or a copy of what cannot change",
     "Path": "immutable",
     "frozenset": "immutable",
+    "MappingProxyType": "a view that nobody writes through, of what has no other name",
     "tuple": "immutable",
     "timedelta": "immutable",
     "date": "immutable",
@@ -185,7 +188,8 @@ def _of_function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple
 
 
 def found() -> set[tuple[str, str, str]]:
-    sources = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "app").rglob("*.py"))}
+    paths = sorted(path for folder in ("app", "console") for path in (ROOT / folder).rglob("*.py"))
+    sources = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
     everywhere = frozenset(name for source in sources.values() for name in written(ast.parse(source)))
     return {(file, *each) for file, source in sources.items() for each in kept(source, everywhere)}
 

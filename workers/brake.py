@@ -2,7 +2,8 @@
 
 from sqlalchemy import Engine
 
-from paidonce.app import db
+from paidonce.app import audit, db
+from paidonce.app.audit import By
 from paidonce.app.errors import PaidonceError
 from paidonce.app.messaging import brakes
 from paidonce.app.messaging.brakes import Engaged
@@ -22,14 +23,16 @@ def engaged(bind: Engine) -> list[Engaged]:
 
 
 @step("brake.release")
-def release(bind: Engine, settings: Settings, name: str) -> None:
+def release(bind: Engine, settings: Settings, name: str, by: By) -> None:
     """Let the consumer `name` go on; its members notice within a second or two.
 
     Raises:
         NotEngagedError: it does not stand still, or never ran here: names those that do.
     """
     with db.begin(bind) as tx:
+        stood = brakes.engaged(tx, name)
         if brakes.release(tx, name):
+            audit.write(tx, by, "release", f"brake of {name}", stood or "")
             return
         standing = ", ".join(one.consumer for one in brakes.all_engaged(tx)) or "none"
         ever = sorted(topics_read(tx, settings))

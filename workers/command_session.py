@@ -1,11 +1,14 @@
-"""How does a command reach the database? By one connection, after a look at the schema's version."""
+"""How does a command reach the database, and who gave it? One connection, after a look at the schema; an account."""
 
+import getpass
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
 from paidonce.app import db
+from paidonce.app.audit import By
 from paidonce.app.settings import Settings
 
 
@@ -23,3 +26,12 @@ def opened(settings: Settings) -> Iterator[Engine]:
         yield bind
     finally:
         bind.dispose()
+
+
+def by(reason: str) -> By:
+    """Return who gives this command, for the audit: the account that the shell runs under."""
+    try:
+        actor = getpass.getuser()
+    except (OSError, KeyError):  # KeyError before Python 3.13
+        actor = f"uid {os.getuid()}"  # a container's user may have no name
+    return By(actor, "command line", reason)

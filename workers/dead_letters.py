@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Engine
 
-from paidonce.app import db
+from paidonce.app import audit, db
+from paidonce.app.audit import By
 from paidonce.app.errors import PaidonceError
 from paidonce.app.messaging import brakes, dead_letters, effects, parked
 from paidonce.app.messaging.dead_letters import DeadLetter
@@ -81,7 +82,7 @@ def standing(bind: Engine) -> list[str]:
         return [one.consumer for one in brakes.all_engaged(tx)]
 
 
-def redrive_all(bind: Engine, settings: Settings, consumer: str) -> Iterator[Answer]:
+def redrive_all(bind: Engine, settings: Settings, consumer: str, by: By) -> Iterator[Answer]:
     """Redrive every letter of `consumer` that is dead now, the oldest first.
 
     Raises:
@@ -92,18 +93,23 @@ def redrive_all(bind: Engine, settings: Settings, consumer: str) -> Iterator[Ans
     last = 0
     while ids := _dead_ids(bind, consumer, last):
         for letter_id in ids:
-            yield redrive(bind, settings, letter_id)
+            yield redrive(bind, settings, letter_id, by)
         last = ids[-1]
 
 
-def redrive(bind: Engine, settings: Settings, letter_id: int) -> Answer:
+def redrive(bind: Engine, settings: Settings, letter_id: int, by: By) -> Answer:
     """Let the letter's message be worked on again."""
-    return _decide(bind, letter_id, lambda tx, letter: _redrive(tx, letter, settings))
+    return _decide(bind, letter_id, by, "redrive", lambda tx, letter: _redrive(tx, letter, settings))
 
 
-def discard(bind: Engine, letter_id: int) -> Answer:
+def discard(bind: Engine, letter_id: int, by: By) -> Answer:
     """Give the letter's message up; its row stays."""
-    return _decide(bind, letter_id, _discard)
+    return _decide(bind, letter_id, by, "discard", _discard)
+
+
+def subject(letter_id: int) -> str:
+    """Return what the audit calls a letter."""
+    return f"dead letter {letter_id}"
 
 
 def _check_known(tx: Connection, settings: Settings, consumer: str) -> None:
@@ -115,10 +121,13 @@ def _check_known(tx: Connection, settings: Settings, consumer: str) -> None:
 
 
 @step("dead_letters.decide")
-def _decide(bind: Engine, letter_id: int, work: Callable[[Connection, DeadLetter], str]) -> Answer:
+def _decide(bind: Engine, letter_id: int, by: By, action: str, work: Callable[[Connection, DeadLetter], str]) -> Answer:
     try:
         with db.begin(bind) as tx:
-            return Answer(letter_id, done=work(tx, _dead(tx, letter_id)))
+            letter = _dead(tx, letter_id)
+            done = work(tx, letter)
+            audit.write(tx, by, action, subject(letter_id), f"{letter.consumer}, message {letter.message_id}")
+            return Answer(letter_id, done=done)
     except RefusedError as error:
         return Answer(letter_id, refused=str(error))
 

@@ -1,5 +1,6 @@
 """How is it going? `paidonce status`: backlog, lag, leases, effects, dead letters, read from where each is."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,7 @@ import orjson
 import psycopg
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from paidonce.app import db, installation
 from paidonce.app.errors import ConfigurationError
@@ -92,23 +93,27 @@ def main(settings: Settings, *, as_json: bool) -> None:
         _show(found)
 
 
-def read(settings: Settings) -> Status:
-    """Return the status; of a Kafka that is away only that it is."""
+def read(settings: Settings, *, ended: bool = True) -> Status:
+    """Return the status; of a Kafka that is away only that it is.
+
+    `ended`: count the effects that ended too, which reads them all.
+    """
     bind = db.engine(settings, size=1)
     try:
-        return _read(settings, bind)
+        return _read(settings, bind, ended=ended)
     finally:
         bind.dispose()
 
 
-def _read(settings: Settings, bind: Engine) -> Status:
+def _read(settings: Settings, bind: Engine, *, ended: bool) -> Status:
     with bind.connect() as tx:
         db.check_schema(tx)
         count = installation.shards(tx)
         waiting = parked.oldest(tx)
         standing = {one.consumer: one.reason for one in brakes.all_engaged(tx)}
         topics = dict.fromkeys([*SUBSCRIBERS, *waiting, *standing], settings.topic) | topics_read(tx, settings)
-        states, dead = effects.count_by_state(tx), [DeadLetters(*one) for one in dead_letters.counts(tx)]
+        states = effects.count_by_state(tx) if ended else _open_effects(tx)
+        dead = [DeadLetters(*one) for one in dead_letters.counts(tx)]
     marks, behind, error = _ask_kafka(settings, count, topics)
     # What is prepared outlives its transaction, so never behind a pooler.
     with psycopg.connect(db.libpq_dsn(settings), autocommit=True, prepare_threshold=None) as session:
@@ -120,6 +125,13 @@ def _read(settings: Settings, bind: Engine) -> Status:
         for name in sorted(topics)
     ]
     return Status(shards, consumers, states, dead, held, error, cdc)
+
+
+def _open_effects(tx: Connection) -> dict[str, int]:
+    states: Counter[str] = Counter()
+    for (_, state), (count, _) in effects.open_by_kind(tx).items():
+        states[state] += count
+    return dict(states)
 
 
 def _consumer(

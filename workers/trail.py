@@ -1,5 +1,7 @@
 """What is a payment's path, the topic included? `paidonce trail`: a time line for people, or JSON."""
 
+from uuid import UUID
+
 import orjson
 from rich.console import Console
 from rich.text import Text
@@ -47,7 +49,21 @@ def looked_for(settings: Settings, bind: Engine, text: str) -> Trail:
     with bind.connect() as tx:
         facts = _facts(tx, settings, text)
         fixed = installation.fixed(tx, f"{PARTITIONS}{facts.topic}")
-    # No transaction is open while Kafka is asked.
+    return _with_places(settings, facts, fixed)
+
+
+def of_payment(settings: Settings, bind: Engine, payment_id: UUID) -> Trail | None:
+    """Return one payment's trail with the places on the topic; None when there is no such payment."""
+    with bind.connect() as tx:
+        facts = read(tx, settings, payment_id, None)
+        if facts is None:
+            return None
+        fixed = installation.fixed(tx, f"{PARTITIONS}{facts.topic}")
+    return _with_places(settings, facts, fixed)
+
+
+def _with_places(settings: Settings, facts: Facts, fixed: str | None) -> Trail:
+    """Ask Kafka, while no transaction is open."""
     sent = {event.id: published_at(facts, event) for event in facts.originals if _may_be_there(facts, event.position)}
     if not sent:
         return assemble(facts)

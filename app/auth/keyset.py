@@ -66,7 +66,7 @@ class KeySet:
 
     async def open(self) -> None:
         """Take the set from disk, or else fetch it; an issuer that is away is only logged."""
-        AGE.labels(self._issuer.issuer).set_function(self._age_s)
+        AGE.labels(self._issuer.issuer).set_function(self.age_s)
         self._restore()
         self._ticking = asyncio.create_task(self._tick(), name="auth.refresh_keys")
         self.refresh()
@@ -83,9 +83,14 @@ class KeySet:
 
     def usable(self) -> bool:
         """Tell whether there is a set that may be used."""
-        return self._age_s() < self._settings.jwks_stale_h * 3_600
+        return self.age_s() < self._settings.jwks_stale_h * 3_600
 
-    def _age_s(self) -> float:
+    def ids(self) -> list[str]:
+        """Return the ids of the keys in use."""
+        return sorted(self._keys)
+
+    def age_s(self) -> float:
+        """Return the seconds since the set in use was fetched; infinity: there is none."""
         return self._clock.monotonic() - self._fetched_at if self._keys else float("inf")
 
     def refresh(self) -> None:

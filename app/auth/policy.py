@@ -15,7 +15,8 @@ from paidonce.app.settings import Settings
 
 #: Whoever decides where a tenant's events go may read them all.
 ADMIN = "admin"
-#: Whoever runs the installation for a tenant may see how its payments came about.
+#: Whoever runs the installation for a tenant may see how its payments came about; whoever runs all of it, all of them
+#: (docs/console.md).
 OPERATOR = "operator"
 
 

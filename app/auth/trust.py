@@ -72,6 +72,10 @@ class Trust:
         """Tell whether any issuer's tokens can be checked; one that is away must not stop the others'."""
         return any(keys.usable() for _, keys in self._issuers.values())
 
+    def key_sets(self) -> dict[str, KeySet]:
+        """Return issuer -> its keys."""
+        return {name: keys for name, (_, keys) in self._issuers.items()}
+
     @property
     def generation(self) -> int:
         """Grows with every change of any key set."""

@@ -109,6 +109,18 @@ OPEN = text("""
       FROM effects WHERE state IN ('pending', 'running', 'unknown')
      GROUP BY kind, state
 """)
+#: The oldest that are unknown, by the index of what is due, each with the last thing that was said of it.
+UNKNOWN = text("""
+    SELECT id, kind, subject, tenant, attempts, open_attempt, created_at, next_attempt_at, said
+      FROM effects
+      LEFT JOIN LATERAL (
+            SELECT detail AS said FROM effect_history WHERE effect_id = effects.id AND event = 'answered'
+             ORDER BY effect_history.id DESC LIMIT 1
+           ) AS last ON true
+     WHERE state = 'unknown'
+     ORDER BY created_at
+     LIMIT :most
+""")
 COUNT_BY_STATE = text("SELECT state, count(*) AS effects FROM effects GROUP BY state")
 
 OF_SUBJECTS = """
@@ -148,6 +160,21 @@ class Line(NamedTuple):
     state: str
     detail: dict[str, Any]
     at: datetime
+
+
+class Unknown(NamedTuple):
+    """An effect of which nobody knows whether it happened."""
+
+    id: UUID
+    kind: str
+    subject: str
+    tenant: str
+    attempts: int
+    open_attempt: bool
+    created_at: datetime
+    next_attempt_at: datetime | None
+    #: the last answer as the history keeps it: what was asked, how it ended; None: there was none
+    said: dict[str, Any] | None
 
 
 def create(tx: Connection, *, kind: str, subject: str, tenant: str, request: bytes) -> None:
@@ -205,6 +232,11 @@ def count_by_state(tx: Connection) -> dict[str, int]:
 def open_by_kind(tx: Connection) -> dict[tuple[str, str], tuple[int, float]]:
     """Return how many effects are open, and the age in seconds of the oldest, by (kind, state); only where any is."""
     return {(row.kind, row.state): (row.effects, row.oldest_s) for row in tx.execute(OPEN)}
+
+
+def oldest_unknown(tx: Connection, *, limit: int) -> list[Unknown]:
+    """Return up to `limit` effects that are unknown, the oldest first."""
+    return [Unknown(*row) for row in tx.execute(UNKNOWN, {"most": limit})]
 
 
 def of_subjects(tx: Connection, wanted: Collection[tuple[str, str]]) -> list[Kept]:

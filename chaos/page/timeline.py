@@ -13,8 +13,8 @@ import drawsvg
 from markupsafe import Markup
 
 from paidonce.chaos.facts import Fault
-from paidonce.chaos.page.scale import Scale, powers, ticks
 from paidonce.chaos.page.series import Series
+from paidonce.console.scale import Scale, powers, ticks
 
 #: Pixels of one letter at the size of a label, so that labels do not run into each other.
 LETTER = 6.2

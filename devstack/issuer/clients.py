@@ -1,7 +1,7 @@
 """Who may ask the development issuer for tokens? A few clients, with secrets that everybody knows.
 
-One a tenant for servers, one for browsers and one for programs on a person's machine, which have no secret
-(PKCE is theirs), and the API itself, which asks about opaque tokens.
+One a tenant for servers, one for browsers, one for programs on a person's machine and one for the console, which have
+no secret (PKCE is theirs), and the API itself, which asks about opaque tokens.
 """
 
 import hmac
@@ -12,10 +12,14 @@ from urllib.parse import urlsplit
 from paidonce.app.auth.policy import SCOPES
 
 TENANTS = ("acme", "globex")
+#: Whose people run the installation; no merchant, and no client speaks for it.
+OPERATIONS = "operations"
 #: The client of pages in a browser: its refresh token is a cookie that no script can read.
 BROWSER = "paidonce-browser"
 #: The client of programs: theirs is in the body.
 NATIVE = "paidonce-native"
+#: The console: its tokens have no scope, and so no right at the API but what a role gives.
+CONSOLE = "paidonce-console"
 #: The API, as the one who asks about tokens.
 API = "paidonce-api"
 #: RFC 8252, section 7.3: a program on a person's machine takes any port that is free, so the port is not compared.
@@ -61,6 +65,7 @@ _ALL = (
     *map(_client, TENANTS),
     Client(BROWSER, None, scopes=SCOPES, cookie=True, logs_in=True),
     Client(NATIVE, None, scopes=SCOPES, logs_in=True),
+    Client(CONSOLE, None, logs_in=True),
     Client(*api_credentials(), introspects=True),
 )
 CLIENTS = {client.id: client for client in _ALL}

@@ -1,4 +1,4 @@
-"""Who may log in, and is this the password? One person a tenant from the start, whose password everybody knows."""
+"""Who may log in, and is this the password? One person a tenant and an operator from the start; passwords are known."""
 
 import secrets
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
-from paidonce.devstack.issuer.clients import TENANTS
+from paidonce.app.auth.policy import OPERATOR
+from paidonce.devstack.issuer.clients import OPERATIONS, TENANTS
 from paidonce.devstack.issuer.tables import people
 
 #: argon2id with the library's parameters, which are those of RFC 9106's second choice: 64 MiB, 3 passes, about 50 ms.
@@ -34,12 +35,17 @@ def first_person(tenant: str) -> tuple[str, str]:
     return f"ann@{tenant}.example", f"{tenant}-development-password"
 
 
+def operator() -> tuple[str, str]:
+    """Return name and password of the development operator: they protect nothing either."""
+    return f"olga@{OPERATIONS}.example", "operator-development-password"
+
+
 def put_first(tx: Connection) -> None:
-    """Put each tenant's development person in, unless the name is taken."""
-    for tenant in TENANTS:
-        name, password = first_person(tenant)
+    """Put each tenant's development person in, and the operator, unless the name is taken."""
+    people_of = [(first_person(tenant), tenant, ()) for tenant in TENANTS]
+    for (name, password), tenant, roles in [*people_of, (operator(), OPERATIONS, (OPERATOR,))]:
         if tx.scalar(select(people.c.name).where(people.c.name == name)) is None:
-            put(tx, Person(name, tenant, ()), password)
+            put(tx, Person(name, tenant, roles), password)
 
 
 def put(tx: Connection, person: Person, password: str) -> None:

@@ -29,7 +29,7 @@ CLI = [sys.executable, "-m", "paidonce.cli"]
 START_S = 100.0
 SERVERS = {"postgres", "kafka", "valkey"}
 OURS = {"api-1", "api-2", "relay", "consumer-charges", "consumer-ledger", "consumer-notifications"} | {
-    "effects", "cleaner", "issuer", "provider",
+    "effects", "cleaner", "console", "issuer", "provider",
 }  # fmt: skip
 
 

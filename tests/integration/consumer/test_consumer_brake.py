@@ -5,11 +5,14 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
+from paidonce.app.audit import By
 from paidonce.app.messaging.outcomes import RetryLater
 from paidonce.cli import app
 from paidonce.workers import brake, dead_letters, status
 from paidonce.workers.brake import NotEngagedError
 from paidonce.workers.consumer_brake import BrakedError
+
+BY = By("ann", "command line", "a test")
 
 WINDOW = {"brake_window": 10, "consumer_batch": 20}
 
@@ -41,7 +44,7 @@ def test_a_bad_deploy_stops_the_consumer_until_it_is_released(rig) -> None:
     assert [one.consumer for one in brake.engaged(rig.bind)] == [rig.name]
     [stands] = [one for one in status.read(rig.settings).consumers if one.name == rig.name]
     assert "ZeroDivisionError" in stands.brake
-    brake.release(rig.bind, rig.settings, rig.name)
+    brake.release(rig.bind, rig.settings, rig.name, BY)
     rig.run(mended, until=lambda: rig.committed() == 41)
     assert rig.worked() == [str(one.id) for one in sent[10:]]
     assert len(rig.dead()) == 10
@@ -64,7 +67,7 @@ def test_every_member_stops_and_goes_on(rig) -> None:
     looked = second.look_at
     rig.until(lambda: second.look_at > looked)
     assert rig.worked() == []
-    brake.release(rig.bind, rig.settings, rig.name)
+    brake.release(rig.bind, rig.settings, rig.name, BY)
     rig.send([rig.event("bad")], with_poison)
     rig.until(lambda: len(rig.worked()) == 5 and len(rig.dead()) == 11)
     together.stop()
@@ -87,7 +90,7 @@ def test_a_brake_that_engages_among_suspects_leaves_the_rest_of_the_poll_alone(r
     assert len(rig.dead()) == 10
     assert rig.committed() == 10
     rig.leave(bad)
-    brake.release(rig.bind, rig.settings, rig.name)
+    brake.release(rig.bind, rig.settings, rig.name, BY)
     rig.run(rig.member(), until=lambda: rig.committed() == 120)
     assert rig.worked_keys() == [str(n) for n in range(10, 120)]
 
@@ -102,7 +105,7 @@ def test_poison_among_what_waited_stops_the_consumer_too(rig) -> None:
         rig.pass_through(rig.member(poison, **WINDOW))
     assert len(rig.dead()) == 10
     assert rig.scalar("SELECT count(*) FROM parked") == 20
-    brake.release(rig.bind, rig.settings, rig.name)
+    brake.release(rig.bind, rig.settings, rig.name, BY)
     rig.run(rig.member(**WINDOW), until=lambda: len(rig.worked()) == 20)
 
 
@@ -113,7 +116,7 @@ def test_letters_that_are_redriven_in_vain_stop_nobody(rig) -> None:
     rig.run(bad, until=lambda: len(rig.dead()) == 15)
     rig.leave(bad)
     again = rig.member(poison, **WINDOW)
-    assert len(list(dead_letters.redrive_all(rig.bind, rig.settings, rig.name))) == 15
+    assert len(list(dead_letters.redrive_all(rig.bind, rig.settings, rig.name, BY))) == 15
     rig.run(again, until=lambda: rig.scalar("SELECT count(*) FROM dead_letters WHERE state = 'dead'") == 15)
     assert (again.braked, brake.engaged(rig.bind)) == (None, [])
     rig.send([rig.event(str(n)) for n in range(10)])
@@ -125,10 +128,10 @@ def test_releasing_what_does_not_stand_still_says_so(rig) -> None:
     rig.send([rig.event(str(n)) for n in range(10)])
     stop(rig)
     with pytest.raises(NotEngagedError, match=f"no consumer 'nobody' ever ran here; standing still: {rig.name}; ever"):
-        brake.release(rig.bind, rig.settings, "nobody")
-    brake.release(rig.bind, rig.settings, rig.name)
+        brake.release(rig.bind, rig.settings, "nobody", BY)
+    brake.release(rig.bind, rig.settings, rig.name, BY)
     with pytest.raises(NotEngagedError, match=f"{rig.name} does not stand still"):
-        brake.release(rig.bind, rig.settings, rig.name)
+        brake.release(rig.bind, rig.settings, rig.name, BY)
 
 
 def test_the_commands_list_and_release(rig, monkeypatch) -> None:

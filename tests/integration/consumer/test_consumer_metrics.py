@@ -5,8 +5,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from paidonce.app.audit import By
 from paidonce.devstack.ports import free_port
 from paidonce.workers import brake
+
+BY = By("ann", "command line", "a test")
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -50,7 +53,7 @@ def test_a_process_measures_what_it_does_and_says_when_it_stands_still(rig, star
         lambda: get(ready, "/readyz")[0] == 503 and series(metrics)[f"paidonce_consumer_brake_engaged{{{one}}}"] == 1
     )
     assert series(metrics)[f'paidonce_consumer_messages_total{{{one},outcome="poison"}}'] == len(rig.dead())
-    brake.release(rig.bind, rig.settings, rig.name)
+    brake.release(rig.bind, rig.settings, rig.name, BY)
     rig.until(lambda: rig.committed() == 46 and get(ready, "/readyz")[0] == 200)
     process.terminate()
     assert process.wait(timeout=30) == 0

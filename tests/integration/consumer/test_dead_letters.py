@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from paidonce.app.audit import By
 from paidonce.app.errors import PaidonceError
 from paidonce.app.messaging import dead_letters, effects
 from paidonce.app.messaging.handlers import each
@@ -15,6 +16,8 @@ from paidonce.app.messaging.outcomes import Poison, RetryLater
 from paidonce.cli import app
 from paidonce.workers import dead_letters as work
 from paidonce.workers.consumer_brake import BrakedError
+
+BY = By("ann", "command line", "a test")
 
 
 class Deploy:
@@ -76,7 +79,7 @@ def test_poison_again_is_the_same_letter_with_the_new_reason(rig) -> None:
     for redrives, reason in enumerate(("still bad", "bad once more"), 1):
         handler.reason = reason
         [letter] = letters(rig)
-        assert work.redrive(rig.bind, rig.settings, letter.id).done
+        assert work.redrive(rig.bind, rig.settings, letter.id, BY).done
         rig.run(member, until=lambda: letters(rig)[0].state == "dead")
         assert letters(rig) == [(letter.id, str(sent.id), "dead", reason, redrives)]
     assert rig.scalar("SELECT settled_at FROM dead_letters") is None
@@ -96,7 +99,7 @@ def test_a_redriven_message_waits_behind_those_of_its_key_and_later_ones_behind_
     rig.send([dies, waits, behind])
     rig.run(member, until=lambda: rig.committed() == 3)
     del answers[str(dies.id)]
-    assert work.redrive(rig.bind, rig.settings, letters(rig)[0].id).done
+    assert work.redrive(rig.bind, rig.settings, letters(rig)[0].id, BY).done
     rig.send([late, other])
     rig.run(member, until=lambda: rig.worked() == [str(other.id)])
     answers.clear()
@@ -122,8 +125,8 @@ def test_all_of_a_consumer_are_redriven_and_nobody_elses(rig, command) -> None:
 def test_more_letters_than_a_page_are_redriven(rig, monkeypatch) -> None:
     monkeypatch.setattr(work, "PAGE", 3)
     die(rig, *"abcdefg")
-    assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name)] == [True] * 7
-    assert list(work.redrive_all(rig.bind, rig.settings, rig.name)) == []
+    assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name, BY)] == [True] * 7
+    assert list(work.redrive_all(rig.bind, rig.settings, rig.name, BY)) == []
 
 
 def test_what_cannot_be_redriven_says_why_and_stays_as_it_is(rig, command) -> None:
@@ -240,13 +243,13 @@ def test_a_redriven_message_that_this_program_does_not_know_is_dead_again(rig) -
     rig.producer.flush()
     member = rig.member()
     rig.run(member, until=lambda: rig.committed() == 2)
-    assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name)] == [True, True]
+    assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name, BY)] == [True, True]
     rig.run(member, until=lambda: [row.state for row in letters(rig)] == ["dead", "dead"])
     assert [row.redrives for row in letters(rig)] == [1, 1]
     assert rig.worked() == []
     rig.leave(member)
     newer = each(rig.name, {"payment.captured": rig.note}, dataschemas=frozenset({"v2"}))
-    assert work.redrive(rig.bind, rig.settings, letters(rig)[0].id).done
+    assert work.redrive(rig.bind, rig.settings, letters(rig)[0].id, BY).done
     rig.run(rig.member(newer), until=lambda: letters(rig)[0].state == "done")
     assert rig.worked() == ["later"]
 
@@ -257,10 +260,10 @@ def test_a_webhook_that_nobody_took_is_pending_again_and_its_letter_learns_the_e
         found = {"key": "acme", "envelope": {"tenant": "acme"}, "value": b"{}", "reason": "410"}
         dead_letters.add(tx, consumer="webhook-delivery", message_id="event-1", **found)
     [letter] = letters(rig)
-    assert "not refused" in work.redrive(rig.bind, rig.settings, letter.id).refused
+    assert "not refused" in work.redrive(rig.bind, rig.settings, letter.id, BY).refused
     with rig.bind.begin() as tx:
         tx.execute(text("UPDATE effects SET state = 'refused', next_attempt_at = NULL, first_sent_at = now()"))
-    assert work.redrive(rig.bind, rig.settings, letter.id).done == "its webhook is sent again"
+    assert work.redrive(rig.bind, rig.settings, letter.id, BY).done == "its webhook is sent again"
     assert rig.rows("SELECT state, first_sent_at, next_attempt_at <= now() FROM effects") == [("pending", None, True)]
     assert rig.column("SELECT event FROM effect_history ORDER BY id") == ["created", "redriven"]
     assert letters(rig)[0].state == "redriven"
@@ -279,7 +282,7 @@ def test_a_redriven_message_that_kills_its_process_is_the_same_letter_again(rig,
     first.terminate()
     assert first.wait(timeout=30) == 0
     [letter] = letters(rig)
-    assert work.redrive(rig.bind, rig.settings, letter.id).done
+    assert work.redrive(rig.bind, rig.settings, letter.id, BY).done
     codes = []
     while codes[-1:] in ([], [-signal.SIGKILL]) and len(codes) < 5:
         process = start("now:1", consumer_alone_starts=2, consumer_session_s=1.0)

@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from paidonce.app.audit import By
 from paidonce.app.messaging import outbox
 from paidonce.app.messaging.envelope import encode
 from paidonce.app.messaging.handlers import each
 from paidonce.workers import dead_letters as work
+
+BY = By("ann", "command line", "a test")
 
 #: What somebody sends under an event's id -> (payload, headers in another's place).
 FORGED = {
@@ -92,7 +95,7 @@ def test_a_letter_that_a_newer_program_reads_is_worked_on_once_with_its_copies(r
         rig.run(newer, until=lambda: rig.committed() == before + 1)
 
     def redrive() -> None:
-        assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name)] == [True]
+        assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name, BY)] == [True]
         rig.run(newer, until=lambda: rig.column("SELECT state FROM dead_letters") == ["done"])
 
     for step in (copy, redrive) if first == "copy" else (redrive, copy):
@@ -105,7 +108,7 @@ def test_a_redriven_letter_that_is_poison_again_leaves_the_id_to_the_true_event(
     member = worker(rig)
     send(rig, event, b"not json")
     rig.run(member, until=lambda: rig.committed() == 1)
-    assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name)] == [True]
+    assert [bool(one.done) for one in work.redrive_all(rig.bind, rig.settings, rig.name, BY)] == [True]
     rig.run(member, until=lambda: rig.column("SELECT state FROM dead_letters") == ["dead"])
     rig.send([event])
     rig.run(member, until=lambda: rig.committed() == 2)

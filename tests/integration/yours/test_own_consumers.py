@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from paidonce import Done, Message, Poison, RetryLater, handler, outbox
+from paidonce.app.audit import By
 from paidonce.app.clock import SystemClock
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.messaging import partitions, readers
@@ -18,6 +19,8 @@ from paidonce.app.yours import handlers
 from paidonce.app.yours.handlers import MARK
 from paidonce.workers import brake, dead_letters, doctor_checks, forgetting, readings, status
 from paidonce.workers.holds import Holds
+
+BY = By("ann", "command line", "a test")
 
 CONTRACT = Path(__file__).parents[3] / "docs/outbox-contract.md"
 RESERVED = "SELECT id FROM shop.reserved ORDER BY position"
@@ -92,7 +95,7 @@ def test_poison_is_a_dead_letter_that_can_be_redriven_and_its_neighbours_are_don
     [letter] = dead_letters.listed(shop.bind, shop.settings, consumer="stock", state="dead", limit=9)
     assert letter.message_id == bad
     assert {"ink": "we sell no ink", "butter": "must not end the transaction"}[item] in letter.reason
-    assert dead_letters.redrive(shop.bind, shop.settings, letter.id).done == "stock works on it again"
+    assert dead_letters.redrive(shop.bind, shop.settings, letter.id, BY).done == "stock works on it again"
 
 
 def test_a_session_that_rolls_back_takes_nobody_elses_work_along(shop, stock) -> None:
@@ -114,7 +117,7 @@ def test_the_operator_sees_it_as_any_other(shop, stock) -> None:
     [seen] = [one for one in status.read(shop.settings).consumers if one.name == "stock"]
     assert (seen.topic, seen.lag is not None and seen.lag <= 6, seen.parked) == (topic, True, 0)
     with pytest.raises(brake.NotEngagedError, match="consumer stock does not stand still"):
-        brake.release(shop.bind, shop.settings, "stock")
+        brake.release(shop.bind, shop.settings, "stock", BY)
     with shop.bind.begin() as tx:
         readers.note(tx, topic, ["stock"])
     with pytest.raises(ConfigurationError, match="consumer stock still runs"):
@@ -132,7 +135,7 @@ def test_a_bad_deploy_stops_it_until_somebody_lets_it_go(shop, stock) -> None:
     shop.member(stock, brake_window=4)
     shop.until(lambda: shop.column("SELECT consumer FROM brakes") == ["stock"])
     assert shop.column("SELECT count(*) < 6 FROM dead_letters") == [True]
-    brake.release(shop.bind, shop.settings, "stock")
+    brake.release(shop.bind, shop.settings, "stock", BY)
     shop.until(lambda: shop.column("SELECT count(*) FROM dead_letters") == [6])
 
 

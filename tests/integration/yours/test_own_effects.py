@@ -7,9 +7,12 @@ from sqlalchemy import Connection, text
 
 from paidonce import effects
 from paidonce.app import db
+from paidonce.app.audit import By
 from paidonce.app.clock import SystemClock
 from paidonce.workers import dead_letters
 from paidonce.workers.effect_lane import Lane
+
+BY = By("ann", "command line", "a test")
 
 
 class Outside:
@@ -111,7 +114,7 @@ async def test_what_is_refused_is_a_dead_letter_and_sent_again_only_where_it_may
     assert await work(shop, bind_async, executor) == ["refused"]
     [letter] = dead_letters.listed(shop.bind, shop.settings, consumer="effect-receipt", state="dead", limit=9)
     assert (letter.message_id, letter.reason) == ("o-1", "smtp-550")
-    said = dead_letters.redrive(shop.bind, shop.settings, letter.id)
+    said = dead_letters.redrive(shop.bind, shop.settings, letter.id, BY)
     if not repeats:
         assert "must not happen twice" in said.refused
         return

@@ -12,6 +12,7 @@ from paidonce.app import trace_context
 from paidonce.app.payments import store
 from paidonce.app.payments.accepting import Accepting
 from paidonce.app.payments.store import Accepted
+from paidonce.app.settings import Settings
 from paidonce.app.unbroken import Unbroken
 
 TRACES = [f"00-{name * 32}-{name * 16}-01" for name in "abcd"]
@@ -32,7 +33,8 @@ def wanted(traceparent: str) -> Any:
 async def test_a_statement_is_in_the_traces_of_its_payments_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
 
-    async def accept(_connection: object, together: list[Any]) -> dict[str, Accepted]:
+    async def accept(_connection: object, together: list[Any], *, lock_wait_ms: int | None) -> dict[str, Accepted]:
+        assert lock_wait_ms is None, "the connection's own"
         await asyncio.sleep(0)  # the others come meanwhile
         found = trace_context.traces()
         assert {now for came, now in found.items() if came} == {one.payment.id for one in together}
@@ -41,7 +43,7 @@ async def test_a_statement_is_in_the_traces_of_its_payments_alone(monkeypatch: p
         return {one.payment.id: Accepted(claimed=True, customer_known=True) for one in together}
 
     monkeypatch.setattr(store, "accept", accept)
-    accepting = Accepting(Pool(), Unbroken())  # type: ignore[arg-type]
+    accepting = Accepting(Pool(), Unbroken(), Settings())  # type: ignore[arg-type]
 
     async def request(traceparent: str) -> None:
         # As a span has made it: what came is another name for it.

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from paidonce.chaos import page
 from paidonce.chaos.facts import Drained, Facts, Fault, Result
 from paidonce.chaos.page.names import names, payment_of
-from paidonce.chaos.page.scale import Scale, powers, ticks
 from paidonce.chaos.page.series import series
 from paidonce.chaos.page.story import story
 from paidonce.chaos.report import Report, report
+from paidonce.console.scale import Scale, powers, ticks
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"
 
