@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import httpx
 
 from paidonce.app.settings import Settings
-from paidonce.workers import doctor_checks
+from paidonce.workers.doctor_checks import WRONG
+from paidonce.workers.doctor_valkey import valkey
 from paidonce.workers.status import Status
 
 #: Seconds for one process's answer: those of orchestrators wait 1 by default.
@@ -52,7 +53,7 @@ def _process(client: httpx.Client, name: str, url: str) -> Probe:
 
 def _valkey(settings: Settings) -> Probe:
     try:
-        doctor_checks.valkey(settings)
-    except doctor_checks.WRONG as error:
+        valkey(settings)
+    except WRONG as error:
         return Probe("Valkey", ready=False, said=str(error))
     return Probe("Valkey", ready=True)
