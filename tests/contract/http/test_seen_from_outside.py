@@ -21,6 +21,7 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
+from paidonce.app.api import examples
 from paidonce.app.api.links import LINKS
 from paidonce.app.main import OPERATIONS, config
 from paidonce.app.settings import Settings
@@ -28,18 +29,26 @@ from paidonce.devstack.postgres import Postgres
 
 HERE = Path(__file__).parent
 SEED = 20
-#: No worker runs here. So that there is something to give back, two of three payments are charged as they come in.
+#: No worker runs here. So that there is something to give back, every other payment is charged as it comes in.
 CHARGED_AT_ONCE = """
     CREATE SEQUENCE every;
     CREATE FUNCTION charge() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF nextval('every') % 3 <> 0 THEN
+        IF nextval('every') % 2 = 0 THEN
             NEW.status = 'captured';
             NEW.provider_charge_id = 'ch_' || NEW.id;
         END IF;
         RETURN NEW;
     END $$;
     CREATE TRIGGER charged_at_once BEFORE INSERT ON payments FOR EACH ROW EXECUTE FUNCTION charge()
+"""
+
+#: The payment and the refund that the description has for examples: whoever asks for those finds them.
+EXAMPLES = f"""
+    INSERT INTO payments (id, tenant, status, amount, currency, payment_method, provider_charge_id)
+    VALUES ('{examples.PAYMENT_ID}', 'acme', 'captured', 99999999999, 'EUR', 'pm_ok', 'ch_example');
+    INSERT INTO refunds (id, payment_id, tenant, status, amount)
+    VALUES ('{examples.REFUND_ID}', '{examples.PAYMENT_ID}', 'acme', 'pending', 1)
 """
 
 
@@ -64,6 +73,7 @@ def charging_database(postgres: Postgres, template: str) -> Iterator[str]:
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         with psycopg.connect(dsn) as tx:
+            tx.execute(EXAMPLES)
             tx.execute(CHARGED_AT_ONCE)
         yield dsn
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import CoordinatorNotAvailableError
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 from sqlalchemy import Connection, Engine, text
 
 from paidonce.app import db
@@ -25,6 +25,7 @@ from paidonce.app.messaging.envelope import Event, Message, encode
 from paidonce.app.messaging.handlers import Handler, Subscriber, each
 from paidonce.app.messaging.outcomes import Done, Outcome
 from paidonce.app.settings import Settings
+from paidonce.devstack.pace import environment
 from paidonce.devstack.waiting import until
 from paidonce.workers.consumer_member import Member, is_transient
 
@@ -157,8 +158,8 @@ class Rig:
         group = f"{self.settings.topic}-{self.name}"
         try:
             found = self.admin.list_group_offsets(group)[group]
-        except CoordinatorNotAvailableError:
-            return None
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            return None  # the broker's first group is only being made
         known = found.get(TopicPartition(self.settings.topic, partition))
         return known.offset if known else None
 
@@ -198,7 +199,7 @@ def start(rig, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
 
     def begin(killer: str = "", **changed: object) -> subprocess.Popen:
         settings = rig.settings.model_copy(update=changed)
-        named = {f"PAIDONCE_{name.upper()}": str(value) for name, value in settings if value is not None}
+        named = environment({name: value for name, value in settings if name in settings.model_fields_set})
         named["PAIDONCE_DSN"] = settings.dsn.get_secret_value()
         named["PAIDONCE_PROVIDER_SECRET"] = settings.provider_secret.get_secret_value()
         script = Path(__file__).with_name("a_consumer.py")
