@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.clock import SystemClock
 from paidonce.app.settings import Settings
+from paidonce.app.stopping import Stopping
 from paidonce.console import decisions, letters, operators, payments
 from paidonce.console.codes import Codes
 from paidonce.console.desk import Desk, desk_of
@@ -127,6 +129,19 @@ def _static(path: str) -> Callable[[Request], Any]:
     return answer
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, whose stop has a bound: requests under way end by themselves, or after it as after a kill."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Stopping) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self._stopping.count_down()
+        super().handle_exit(sig, frame)
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -135,12 +150,13 @@ def serve(settings: Settings) -> None:
     """
     log.configure("console", settings.log_level)
     telemetry.start(settings.probe_host, settings.metrics_port)
+    telemetry.trace("console", settings)
     app = create_app(settings)
     # uvicorn raises the signal again when it is done; the process has done what the signal asked for.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     _log.info("serving", host=settings.console_host, port=settings.console_port)
-    uvicorn.Server(
+    _Server(
         uvicorn.Config(
             app,
             host=settings.console_host,
@@ -154,6 +170,7 @@ def serve(settings: Settings) -> None:
             server_header=False,
             # Nobody's header may choose an address: none is looked at.
             proxy_headers=False,
-        )
+        ),
+        Stopping(settings.stop_s),
     ).run()
     _log.info("served")

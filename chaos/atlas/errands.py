@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from paidonce.app.db import begin
 from paidonce.app.messaging import partitions
-from paidonce.chaos.atlas import broker_errands, operator, shadow
+from paidonce.chaos.atlas import broker_errands, operator, shadow, stripe
 from paidonce.chaos.atlas.errand import Errand, wait
 from paidonce.chaos.atlas.ground import Ground
 from paidonce.devstack.issuer.clients import credentials
@@ -127,6 +127,7 @@ ERRANDS: dict[str, Errand] = {
     "relay.release": restart("relay"),
     "repair.*": shadow.repair,
     "replay.copy": operator.replay,
+    "stripe.*": stripe.pay,
     "valkey.call": cart,
 }
 

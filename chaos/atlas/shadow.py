@@ -6,7 +6,7 @@ It has a database, topics and a relay's name of its own. A repair lets events co
 
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,8 +37,8 @@ from paidonce.workers.relay_session import SERVER
 REPAIRED, EMPTY = "atlas_repaired", "atlas_empty"
 #: Events that each errand adds, each of a payment of its own: so both shards have windows.
 EVENTS = 8
-#: Seconds within which a relay of the shadow is ready or has published: a start and a lease, on a busy machine too.
-RELAY_S = 60.0
+#: Seconds within which a worker of the shadow is ready or has published: a start and a lease, on a busy machine too.
+READY_S = 60.0
 
 BREAK = """
     DELETE FROM relay_windows AS last
@@ -90,7 +90,7 @@ def _create(dsn: str, database: str) -> None:
 
 def new_topics(ground: Ground) -> None:
     """A relay starts where its topics are not there yet, and makes them; again where it was struck."""
-    with installed(ground, EMPTY, f"atlas-{next(ground.numbers)}") as shadow, _relay(ground, shadow):
+    with installed(ground, EMPTY, f"atlas-{next(ground.numbers)}") as shadow, working(ground, shadow, "relay"):
         pass
 
 
@@ -131,8 +131,8 @@ def _append(shadow: Shadow) -> None:
 
 def _publish(ground: Ground, shadow: Shadow) -> None:
     """Let a relay work until every event is on the topic."""
-    with _relay(ground, shadow):
-        wait(lambda: _published(shadow) >= shadow.events(), "every event of the shadow is published", within_s=RELAY_S)
+    with working(ground, shadow, "relay"):
+        wait(lambda: _published(shadow) >= shadow.events(), "every event of the shadow is published", within_s=READY_S)
 
 
 def _published(shadow: Shadow) -> int:
@@ -140,36 +140,36 @@ def _published(shadow: Shadow) -> int:
 
 
 @contextmanager
-def _relay(ground: Ground, shadow: Shadow) -> Iterator[None]:
-    """Run a relay of the shadow, ready; one that is struck on the way is started again."""
+def working(ground: Ground, shadow: Shadow, worker: str) -> Iterator[Callable[[], bool]]:
+    """Run a worker of the shadow, ready; yields what tells whether it is, and starts one again that was struck."""
     port = free_port()
     env = ground.environment({**shadow.more, "PAIDONCE_WORKER_PORT": str(port)})
     running: list[subprocess.Popen[bytes]] = []
 
     def is_ready() -> bool:
         if not running or running[-1].poll() is not None:
-            running.append(_start(ground, env))
+            running.append(_start(ground, worker, env))
         try:
             return httpx.get(f"http://{LOOPBACK}:{port}/readyz", timeout=1.0, trust_env=False).is_success
         except httpx.TransportError:
             return False
 
     try:
-        wait(is_ready, "a relay of the shadow is ready", within_s=RELAY_S)
-        yield
+        wait(is_ready, f"a {worker} of the shadow is ready", within_s=READY_S)
+        yield is_ready
     finally:
         for one in running:
             one.send_signal(signal.SIGTERM)
             one.send_signal(signal.SIGCONT)
             try:
-                one.wait(RELAY_S)
+                one.wait(READY_S)
             except subprocess.TimeoutExpired:
                 one.kill()
-                raise ErrandError("a relay of the shadow did not end") from None
+                raise ErrandError(f"a {worker} of the shadow did not end") from None
 
 
-def _start(ground: Ground, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    with (ground.stack.run.folder / "logs" / "shadow-relay.log").open("ab") as output:
+def _start(ground: Ground, worker: str, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    with (ground.stack.run.folder / "logs" / f"shadow-{worker}.log").open("ab") as output:
         return subprocess.Popen(
-            ground.argv("relay"), env=dict(env), cwd=ground.stack.run.folder, stdout=output, stderr=output
+            ground.argv(worker), env=dict(env), cwd=ground.stack.run.folder, stdout=output, stderr=output
         )

@@ -10,8 +10,8 @@ from paidonce.chaos.command import check
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-#: A step of each kind of occasion: customers, a restart, an operator, the second installation.
-STEPS = "relay.commit,effects.settle,payments.accept,relay.fence,brake.release,repair.set_mark"
+#: A step of each kind of occasion: customers, a restart, an operator, the second installation, another provider.
+STEPS = "relay.commit,effects.settle,payments.accept,relay.fence,brake.release,repair.set_mark,stripe.find"
 
 
 def test_some_steps_are_struck_and_got_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

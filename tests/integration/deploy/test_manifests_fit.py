@@ -1,5 +1,6 @@
 """What kustomize makes of deploy/ is what Kubernetes takes, by its published schemas; no cluster is asked."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.deploy
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 OVERLAYS = sorted(file.parent.name for file in (DEPLOY / "overlays").glob("*/kustomization.yaml"))
+COMPONENTS = sorted(file.parent.name for file in (DEPLOY / "components").glob("*/kustomization.yaml"))
 #: The oldest that we promise (preStop's `sleep` is on by default since), and the newest whose schemas are here.
 VERSIONS = ("1.30", "1.37")
 
@@ -52,6 +54,17 @@ def test_a_mistake_would_be_found() -> None:
     (job,) = named(built("base"), "Job").values()
     job["spec"]["template"]["spec"]["containers"][0]["readonly"] = True
     assert complaints(job, VERSIONS[-1])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_goes_over_the_base(component: str, version: str, tmp_path: Path) -> None:
+    there = os.path.relpath(DEPLOY, tmp_path.resolve())  # kustomize takes no absolute path
+    overlay = {"resources": [f"{there}/base"], "components": [f"{there}/components/{component}"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    documents = built(str(tmp_path))
+    assert len(documents) > len(built("base"))
+    assert [found for one in documents if (found := complaints(one, version))] == []
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

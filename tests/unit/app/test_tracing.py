@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 
 import orjson
 import pytest
@@ -25,6 +26,7 @@ from paidonce.app.tracing import OfLinked, Spans, Steady
 
 A, B, UNSEEN = (f"00-{name * 32}-{name * 16}-{flags}" for name, flags in (("a", "01"), ("b", "01"), ("c", "00")))
 
+ROOT = Path(__file__).parents[3]
 Made = Callable[[], list[ReadableSpan]]
 
 
@@ -261,6 +263,13 @@ assert not [name for name in sys.modules if name.startswith(("opentelemetry.sdk"
 assert steps._listeners == ()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_process_that_measures_its_steps_makes_spans_of_them() -> None:
+    files = [file for folder in ("app", "workers", "console") for file in (ROOT / folder).rglob("*.py")]
+    starting = [file for file in files if "telemetry.start(" in file.read_text()]
+    assert {str(file.relative_to(ROOT)) for file in starting} >= {"app/main.py", "console/main.py", "workers/runner.py"}
+    assert [file for file in starting if "telemetry.trace(" not in file.read_text()] == []
 
 
 def test_an_endpoint_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,15 @@ import pytest
 import yaml
 
 from paidonce.app.settings import Settings
+from paidonce.console.place import place
 from paidonce.workers.consumer import SUBSCRIBERS
 from paidonce.workers.effect_lane import SETTLE_TRIES
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+#: Where there are processes: the console is asked for.
+PROCESSES = ("base", "components/console")
 KINDS_OF_PODS = {"Deployment", "Job"}
 #: Processes of the compose file that are for development alone, or another's.
 NOT_HERE = {"secrets", "postgres", "kafka", "valkey", "issuer", "provider", "keycloak", "api-keycloak"}
@@ -27,8 +30,10 @@ def documents(folder: str) -> Iterator[dict[str, Any]]:
         yield from (one for one in yaml.safe_load_all(file.read_text()) if one)
 
 
-def of_kind(kind: str, folder: str = "base") -> dict[str, dict[str, Any]]:
-    return {one["metadata"]["name"]: one for one in documents(folder) if one["kind"] == kind}
+def of_kind(kind: str, *folders: str) -> dict[str, dict[str, Any]]:
+    """Return those of the processes by name, or of other folders."""
+    found = (one for folder in folders or PROCESSES for one in documents(folder))
+    return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
 
 
 def settings_file() -> dict[str, str]:
@@ -39,7 +44,6 @@ def settings_file() -> dict[str, str]:
 PODS = {name: one["spec"]["template"] for kind in KINDS_OF_PODS for name, one in of_kind(kind).items()}
 CONTAINERS: dict[str, dict[str, Any]] = {name: pod["spec"]["containers"][0] for name, pod in PODS.items()}
 DEPLOYMENTS = of_kind("Deployment")
-WORKERS = sorted(set(DEPLOYMENTS) - {"api"})
 
 
 def ours() -> set[str]:
@@ -53,10 +57,9 @@ def given(name: str) -> dict[str, str]:
 
 
 def test_each_process_of_the_compose_file_is_there_with_its_command() -> None:
-    assert set(PODS) == ours()
     assert {name: container["args"] for name, container in CONTAINERS.items()} == {
         name: COMPOSE[name]["command"] for name in ours()
-    }
+    } | {"console": ["console"]}
     assert {f"consumer-{name}" for name in SUBSCRIBERS} <= set(DEPLOYMENTS)
 
 
@@ -121,6 +124,9 @@ def test_its_ports_are_those_that_it_listens_on_for_others(name: str) -> None:
     if name == "api":
         wanted["http"] = int(told["PAIDONCE_API_PORT"])
         assert told["PAIDONCE_API_HOST"] == "0.0.0.0"
+    elif name == "console":
+        wanted["http"] = int(told["PAIDONCE_CONSOLE_PORT"])
+        assert told["PAIDONCE_CONSOLE_HOST"] == "0.0.0.0"
     else:
         wanted["probe"] = int(told["PAIDONCE_WORKER_PORT"])
     assert ports == wanted
@@ -144,6 +150,8 @@ def test_its_probes_ask_a_path_that_it_serves_at_a_port_that_it_has(name: str) -
     served = served_by_workers()
     if name == "api":
         served = set(re.findall(r'path="(/\w+)"', (ROOT / "app/api/health.py").read_text()))
+    elif name == "console":
+        served = set(re.findall(r'Route\("(/\w+)"', (ROOT / "console/main.py").read_text()))
     assert {probe["path"] for probe in probes.values()} <= served
     assert {probe["port"] for probe in probes.values()} <= {one["name"] for one in container["ports"]} - {"metrics"}
     assert probes["readinessProbe"]["path"] == "/readyz"
@@ -209,6 +217,8 @@ def test_each_process_reaches_the_servers_that_it_needs_and_no_others() -> None:
         wanted = {names, postgres}
         if name == "api":
             wanted |= {valkey, https}
+        elif name == "console":
+            wanted |= {kafka, valkey, https}
         elif name not in {"effects", "migrate"}:
             wanted |= {kafka}
         assert egress == wanted, name
@@ -219,6 +229,16 @@ def test_each_process_reaches_the_servers_that_it_needs_and_no_others() -> None:
     nothing = of_kind("NetworkPolicy")["nothing-else"]["spec"]
     assert nothing["policyTypes"] == ["Ingress", "Egress"]
     assert {"ingress", "egress"}.isdisjoint(nothing)
+
+
+def test_the_console_is_reached_by_a_tunnel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing leads there but a port-forward to its own port, which is where browsers are told that it is."""
+    for name, value in given("console").items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert place(settings).origin == f"http://127.0.0.1:{settings.console_port}"
+    assert settings.console_tenants
+    assert "console" not in of_kind("Service") | of_kind("Ingress")
 
 
 def test_a_kustomization_names_every_file_beside_it_and_only_what_is_there() -> None:
