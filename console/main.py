@@ -1,14 +1,17 @@
 """How does the console start, serve and stop? `paidonce console`: a process of its own, on a port of its own."""
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import FrameType
 from typing import Any
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -19,6 +22,7 @@ from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.clock import SystemClock
 from paidonce.app.settings import Settings
+from paidonce.app.stopping import Stopping
 from paidonce.console import decisions, letters, operators, payments
 from paidonce.console.codes import Codes
 from paidonce.console.desk import Desk, desk_of
@@ -28,7 +32,7 @@ from paidonce.console.login import callback, login, logout
 from paidonce.console.overview import overview
 from paidonce.console.pages import HERE, Pages
 from paidonce.console.place import place
-from paidonce.console.refusals import HANDLERS
+from paidonce.console.refusals import HANDLERS, failed
 from paidonce.console.sealed import Seal
 from paidonce.console.session import Sessions
 from paidonce.console.watch import Watch
@@ -48,12 +52,16 @@ def create_app(settings: Settings) -> Starlette:
         ConfigurationError: it would not be safe as the settings are.
     """
     here = place(settings)
-    return Starlette(
+    app = Starlette(
         routes=_routes(),
-        middleware=[Middleware(Edge, here=here)],
+        # What nobody foresaw is answered inside the edge, too: Starlette's own place for it is outside.
+        middleware=[Middleware(Edge, here=here), Middleware(ServerErrorMiddleware, handler=failed)],
         exception_handlers=HANDLERS,
         lifespan=_lifespan(settings, Seal(settings), operators.narrowed(settings)),
     )
+    # It would lead to the host that the request's header names, and from https to http.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _routes() -> list[Route]:
@@ -136,24 +144,36 @@ def serve(settings: Settings) -> None:
     log.configure("console", settings.log_level)
     telemetry.start(settings.probe_host, settings.metrics_port)
     app = create_app(settings)
-    # uvicorn raises the signal again when it is done; the process has done what the signal asked for.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: sys.exit(0))  # until the server is there
     _log.info("serving", host=settings.console_host, port=settings.console_port)
-    uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=settings.console_host,
-            port=settings.console_port,
-            workers=1,
-            http=capped(HEAD_BYTES_MAX),
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Nobody's header may choose an address: none is looked at.
-            proxy_headers=False,
-        )
-    ).run()
+    config = uvicorn.Config(
+        app,
+        host=settings.console_host,
+        port=settings.console_port,
+        workers=1,
+        http=capped(HEAD_BYTES_MAX),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nobody's header may choose an address: none is looked at.
+        proxy_headers=False,
+    )
+    _Server(config, settings).run()
     _log.info("served")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which stops in time, whoever does not read its answer."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._stopping = Stopping(settings.stop_s)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  as uvicorn has it
+        """Begin to stop; uvicorn's own would raise the signal again at the end."""
+        self._stopping.count_down()
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
