@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import CoordinatorNotAvailableError
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 from sqlalchemy import Connection, Engine, text
 
 from paidonce.app import db
@@ -157,7 +157,7 @@ class Rig:
         group = f"{self.settings.topic}-{self.name}"
         try:
             found = self.admin.list_group_offsets(group)[group]
-        except CoordinatorNotAvailableError:
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
             return None
         known = found.get(TopicPartition(self.settings.topic, partition))
         return known.offset if known else None
@@ -198,7 +198,9 @@ def start(rig, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
 
     def begin(killer: str = "", **changed: object) -> subprocess.Popen:
         settings = rig.settings.model_copy(update=changed)
-        named = {f"PAIDONCE_{name.upper()}": str(value) for name, value in settings if value is not None}
+        # Only what was set: a default goes without saying, and not each is written as an environment has it.
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+        named = {f"PAIDONCE_{name.upper()}": str(value) for name, value in given.items() if value is not None}
         named["PAIDONCE_DSN"] = settings.dsn.get_secret_value()
         named["PAIDONCE_PROVIDER_SECRET"] = settings.provider_secret.get_secret_value()
         script = Path(__file__).with_name("a_consumer.py")
