@@ -13,6 +13,9 @@ from time import sleep
 
 import structlog
 
+#: Seconds for the last line in the log: whoever reads it may be what is waited for.
+TELL_S = 1.0
+
 
 class Stopping:
     """The bound of one process's stop."""
@@ -29,9 +32,14 @@ class Stopping:
 
     def _give_up(self) -> None:
         sleep(self._within_s)
-        structlog.get_logger().warning("stop_given_up", after_s=self._within_s, waited_in=_where())
+        teller = Thread(target=self._tell, name="stopping-tells", daemon=True)
+        teller.start()
+        teller.join(TELL_S)
         # No clean-up: that is what may be waiting.
         os._exit(0)
+
+    def _tell(self) -> None:
+        structlog.get_logger().warning("stop_given_up", after_s=self._within_s, waited_in=_where())
 
 
 def _where() -> str:

@@ -1,5 +1,7 @@
 """What else waits for a person, and who has decided what? Unknown effects, brakes, and the audit."""
 
+from datetime import datetime
+
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
@@ -7,6 +9,7 @@ from paidonce.app import audit
 from paidonce.app.audit import REASON_CHARS_MAX, By
 from paidonce.app.messaging.effects import oldest_unknown
 from paidonce.console.desk import Desk
+from paidonce.console.reason import reason_of
 from paidonce.console.visit import Visit
 from paidonce.workers import brake as work
 
@@ -35,15 +38,25 @@ def brake(desk: Desk, visit: Visit) -> Response:
 
 def release(desk: Desk, visit: Visit) -> Response:
     """Let the consumer go on."""
-    reason = visit.form.get("reason", "").strip()
-    if not reason or len(reason) > REASON_CHARS_MAX:
-        return _brake(desk, visit, wrong=f"Say why, in {REASON_CHARS_MAX} characters at most.", status=422)
+    reason, wrong = reason_of(visit)
+    if wrong:
+        return _brake(desk, visit, wrong=wrong, status=422)
     by = By(visit.session.principal.sub, "console", reason)
     try:
-        work.release(desk.engine, desk.settings, visit.names["consumer"], by)
+        work.release(desk.engine, desk.settings, visit.names["consumer"], by, since=_seen(visit))
+    except work.EngagedAgainError as error:
+        return _brake(desk, visit, wrong=f"Nothing was done: {error}.", status=409)
     except work.NotEngagedError as error:
         raise HTTPException(409, str(error)) from error
     return RedirectResponse("/audit", 303)
+
+
+def _seen(visit: Visit) -> datetime:
+    """Return since when the brake on the page was engaged: one that is engaged again is another decision."""
+    try:
+        return datetime.fromisoformat(visit.form.get("since", ""))
+    except ValueError:
+        return datetime.min  # noqa: DTZ901  no brake's time
 
 
 def _brake(desk: Desk, visit: Visit, *, wrong: str = "", status: int = 200) -> Response:
@@ -51,5 +64,10 @@ def _brake(desk: Desk, visit: Visit, *, wrong: str = "", status: int = 200) -> R
     engaged = next((one for one in work.engaged(desk.engine) if one.consumer == name), None)
     if engaged is None:
         raise HTTPException(404, "no consumer of that name stands still")
-    context = {"engaged": engaged, "wrong": wrong, "reason_most": REASON_CHARS_MAX}
+    context = {
+        "engaged": engaged,
+        "wrong": wrong,
+        "reason": visit.form.get("reason", ""),
+        "reason_most": REASON_CHARS_MAX,
+    }
     return desk.pages.of(visit.session, "brake", status=status, **context)

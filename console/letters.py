@@ -12,6 +12,7 @@ from paidonce.app import audit
 from paidonce.app.audit import REASON_CHARS_MAX, By
 from paidonce.app.messaging import brakes
 from paidonce.console.desk import Desk
+from paidonce.console.reason import reason_of
 from paidonce.console.visit import Visit
 from paidonce.workers import dead_letters as work
 
@@ -55,21 +56,22 @@ def letter(desk: Desk, visit: Visit) -> Response:
 
 def redrive(desk: Desk, visit: Visit) -> Response:
     """Let the letter's message be worked on again."""
-    reason, number = visit.form.get("reason", "").strip(), _number(visit)
-    if wrong := _wrong_reason(reason):
+    reason, wrong = reason_of(visit)
+    if wrong:
         return _letter(desk, visit, wrong=wrong, status=422)
-    return _answered(desk, visit, work.redrive(desk.engine, desk.settings, number, _by(visit, reason)))
+    by, seen = _by(visit, reason), _seen(visit)
+    return _answered(desk, visit, work.redrive(desk.engine, desk.settings, _number(visit), by, seen=seen))
 
 
 def discard(desk: Desk, visit: Visit) -> Response:
     """Give the letter's message up."""
-    reason, number = visit.form.get("reason", "").strip(), _number(visit)
-    if wrong := _wrong_reason(reason):
+    reason, wrong = reason_of(visit)
+    if wrong:
         return _letter(desk, visit, wrong=wrong, status=422)
     if visit.form.get("sure") != "yes":
         wrong = "Nobody will ever work on a message that is discarded: say that you mean it, by the box."
         return _letter(desk, visit, wrong=wrong, status=422)
-    return _answered(desk, visit, work.discard(desk.engine, number, _by(visit, reason)))
+    return _answered(desk, visit, work.discard(desk.engine, _number(visit), _by(visit, reason), seen=_seen(visit)))
 
 
 def _answered(desk: Desk, visit: Visit, answer: work.Answer) -> Response:
@@ -117,12 +119,10 @@ def _by(visit: Visit, reason: str) -> By:
     return By(visit.session.principal.sub, "console", reason)
 
 
-def _wrong_reason(reason: str) -> str:
-    if not reason:
-        return "Say why: whoever reads the audit later was not here."
-    if len(reason) > REASON_CHARS_MAX:
-        return f"A reason has {REASON_CHARS_MAX} characters at most."
-    return ""
+def _seen(visit: Visit) -> int:
+    """Return how often the letter on the page had been redriven: what is dead again since is another decision."""
+    said = visit.form.get("redrives", "")
+    return int(said) if said.isdecimal() else -1
 
 
 def _payment(key: str | None) -> UUID | None:
@@ -137,13 +137,15 @@ def _readable(payload: bytes | None) -> str:
     if payload is None:
         return "nothing: it is a tombstone"
     try:
-        return _pretty(orjson.loads(payload))
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return payload.decode()
+        plain = payload.decode()
     except UnicodeDecodeError:
         return f"base64: {base64.b64encode(payload).decode()}"
+    try:
+        pretty = _pretty(orjson.loads(payload))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return plain  # not JSON, or nested more deeply than it is written
+    # Members that are there twice and numbers too long for a machine are read, and written otherwise.
+    return pretty if "".join(pretty.split()) == "".join(plain.split()) else plain
 
 
 def _pretty(document: Any) -> str:

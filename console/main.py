@@ -1,6 +1,7 @@
 """How does the console start, serve and stop? `paidonce console`: a process of its own, on a port of its own."""
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import FrameType
@@ -10,6 +11,7 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -30,7 +32,7 @@ from paidonce.console.login import callback, login, logout
 from paidonce.console.overview import overview
 from paidonce.console.pages import HERE, Pages
 from paidonce.console.place import place
-from paidonce.console.refusals import HANDLERS
+from paidonce.console.refusals import HANDLERS, failed
 from paidonce.console.sealed import Seal
 from paidonce.console.session import Sessions
 from paidonce.console.watch import Watch
@@ -50,12 +52,16 @@ def create_app(settings: Settings) -> Starlette:
         ConfigurationError: it would not be safe as the settings are.
     """
     here = place(settings)
-    return Starlette(
+    app = Starlette(
         routes=_routes(),
-        middleware=[Middleware(Edge, here=here)],
+        # What nobody foresaw is answered inside the edge, too: Starlette's own place for it is outside.
+        middleware=[Middleware(Edge, here=here), Middleware(ServerErrorMiddleware, handler=failed)],
         exception_handlers=HANDLERS,
         lifespan=_lifespan(settings, Seal(settings), operators.narrowed(settings)),
     )
+    # It would lead to the host that the request's header names, and from https to http.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _routes() -> list[Route]:
@@ -129,19 +135,6 @@ def _static(path: str) -> Callable[[Request], Any]:
     return answer
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, whose stop has a bound: requests under way end by themselves, or after it as after a kill."""
-
-    def __init__(self, config: uvicorn.Config, stopping: Stopping) -> None:
-        super().__init__(config)
-        self._stopping = stopping
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
-        self._stopping.count_down()
-        super().handle_exit(sig, frame)
-
-
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -152,25 +145,36 @@ def serve(settings: Settings) -> None:
     telemetry.start(settings.probe_host, settings.metrics_port)
     telemetry.trace("console", settings)
     app = create_app(settings)
-    # uvicorn raises the signal again when it is done; the process has done what the signal asked for.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: sys.exit(0))  # until the server is there
     _log.info("serving", host=settings.console_host, port=settings.console_port)
-    _Server(
-        uvicorn.Config(
-            app,
-            host=settings.console_host,
-            port=settings.console_port,
-            workers=1,
-            http=capped(HEAD_BYTES_MAX),
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Nobody's header may choose an address: none is looked at.
-            proxy_headers=False,
-        ),
-        Stopping(settings.stop_s),
-    ).run()
+    config = uvicorn.Config(
+        app,
+        host=settings.console_host,
+        port=settings.console_port,
+        workers=1,
+        http=capped(HEAD_BYTES_MAX),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nobody's header may choose an address: none is looked at.
+        proxy_headers=False,
+    )
+    _Server(config, settings).run()
     _log.info("served")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which stops in time, whoever does not read its answer."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._stopping = Stopping(settings.stop_s)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  as uvicorn has it
+        """Begin to stop; uvicorn's own would raise the signal again at the end."""
+        self._stopping.count_down()
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True

@@ -2,7 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from paidonce.app.errors import ConfigurationError
 from paidonce.app.settings import Settings
@@ -40,12 +40,29 @@ def place(settings: Settings) -> Place:
         or url.rstrip("/") != f"{parts.scheme}://{parts.netloc}"
     ):
         raise ConfigurationError(f"PAIDONCE_CONSOLE_URL is {url!r}: it is https://HOST, with a port where it has one")
+    if parts.netloc != _in_origin(parts):
+        raise ConfigurationError(
+            f"PAIDONCE_CONSOLE_URL is {url!r}, which no browser writes so, and no form would be taken: small letters, "
+            f"no user, and a port only where it is not that of {parts.scheme}"
+        )
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ConfigurationError(
             f"the console would be at {url}, where everybody between reads its cookies: put TLS in front of it and set "
             "PAIDONCE_CONSOLE_URL=https://…, or reach it on 127.0.0.1 by a tunnel"
         )
     return Place(f"{parts.scheme}://{parts.netloc}", parts.scheme == "https")
+
+
+def _in_origin(parts: SplitResult) -> str:
+    """Return host and port as a browser writes them in `Origin`; empty: the port is none."""
+    try:
+        port = parts.port
+    except ValueError:
+        return ""
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    own = {"http": 80, "https": 443}[parts.scheme]
+    return host if port in {None, own} else f"{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ExceptionHandler
 
+from paidonce.app import db
 from paidonce.app.errors import CommitUnknownError, IssuerUnavailableError, KeySetUnavailableError
 from paidonce.console.codes import LoginError
 from paidonce.console.desk import desk_of
@@ -61,6 +62,8 @@ async def _issuer_away(request: Request, _error: Exception) -> Response:
 
 
 async def _database_away(request: Request, error: Exception) -> Response:
+    if not db.is_transient(error):
+        raise error  # it answered, and refused: no right, no such table
     _log.warning("database unavailable", cause=type(error).__name__)
     said = "PostgreSQL does not answer, so this page cannot be shown. The overview says more."
     return desk_of(request).pages.plain(503, "PostgreSQL is away", said, log_in=False)
@@ -82,7 +85,8 @@ async def _unknown_consumer(request: Request, error: Exception) -> Response:
     return desk_of(request).pages.plain(404, "There is no such thing", str(error), log_in=False)
 
 
-async def _failed(request: Request, _error: Exception) -> Response:
+async def failed(request: Request, _error: Exception) -> Response:
+    """Answer for what nobody foresaw."""
     said = "Something failed that nobody foresaw; the console's log has it."
     return desk_of(request).pages.plain(500, "That is our fault", said, log_in=False)
 
@@ -100,5 +104,4 @@ HANDLERS: dict[type[Exception] | int, ExceptionHandler] = {
     PsycopgError: _database_away,
     UnknownConsumerError: _unknown_consumer,
     HTTPException: _said,
-    Exception: _failed,
 }

@@ -10,11 +10,12 @@ from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
 
+from paidonce.app.audit import REASON_CHARS_MAX
 from paidonce.console.desk import Desk
 from paidonce.console.session import Session
 
-#: Bytes of a form: a reason and a few words.
-FORM_BYTES_MAX = 8_192
+#: Bytes of a form: a reason of the longest characters (12 bytes each, as forms write them), and a few words.
+FORM_BYTES_MAX = 12 * REASON_CHARS_MAX + 4_096
 FIELDS_MAX = 16
 
 

@@ -20,6 +20,8 @@ app = typer.Typer(name="dead-letters", help="Messages that nobody could work on.
 ID_MAX = 2**63 - 1
 #: Characters of a reason in a line of `list`; `show` has all of it.
 REASON_CHARS = 80
+#: White space that lays a payload out.
+LAID_OUT = "\n\t"
 
 Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=ID_MAX, help="As `list` shows it.")]
 Ids = Annotated[list[int], typer.Argument(metavar="ID…", min=1, max=ID_MAX, help="As `list` shows them.")]
@@ -36,6 +38,7 @@ def list_(
 ) -> None:
     """List them, without their payloads."""
     from paidonce.app.settings import settings  # noqa: PLC0415
+    from paidonce.app.visible import visible  # noqa: PLC0415
     from paidonce.workers import dead_letters as work  # noqa: PLC0415  a quick --help
 
     if state not in {"dead", "all", *work.NOT_DEAD}:
@@ -49,7 +52,8 @@ def list_(
     for letter in found:
         place = _place(letter.envelope)
         reason = " ".join(letter.reason.split())[:REASON_CHARS]
-        typer.echo(f"{letter.id}  {letter.consumer}  {letter.state}  {letter.message_id}  {place}  {reason}")
+        line = f"{letter.id}  {letter.consumer}  {letter.state}  {letter.message_id}  {place}  {reason}"
+        typer.echo(visible(line))
     if others:
         typer.echo(f"none of {consumer} in that state; there are dead letters of {', '.join(others)}", err=True)
 
@@ -57,6 +61,7 @@ def list_(
 @app.command()
 def show(letter_id: Id, as_json: AsJson = False) -> None:
     """Show one whole: envelope, place on the topic, reason and payload."""
+    from paidonce.app.visible import visible  # noqa: PLC0415
     from paidonce.workers import dead_letters as work  # noqa: PLC0415
 
     with _database() as bind:
@@ -69,7 +74,8 @@ def show(letter_id: Id, as_json: AsJson = False) -> None:
         _print_json(document)
         return
     for name, value in document.items():
-        typer.echo(f"{name}: {value if isinstance(value, str) else _json(value).decode()}")
+        said = value if isinstance(value, str) else _json(value).decode()
+        typer.echo(f"{name}: {visible(said, keep=LAID_OUT)}")
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """How does a person see, and let go, the brakes of consumers? (docs/operations.md, "A consumer stands still")."""
 
+from datetime import datetime
+
 from sqlalchemy import Engine
 
 from paidonce.app import audit, db
@@ -16,6 +18,10 @@ class NotEngagedError(PaidonceError):
     """That consumer does not stand still."""
 
 
+class EngagedAgainError(PaidonceError):
+    """It stands still for another reason than the one that was seen."""
+
+
 def engaged(bind: Engine) -> list[Engaged]:
     """Return every consumer that stands still."""
     with bind.connect() as tx:
@@ -23,18 +29,24 @@ def engaged(bind: Engine) -> list[Engaged]:
 
 
 @step("brake.release")
-def release(bind: Engine, settings: Settings, name: str, by: By) -> None:
+def release(bind: Engine, settings: Settings, name: str, by: By, *, since: datetime | None = None) -> None:
     """Let the consumer `name` go on; its members notice within a second or two.
 
+    `since` is when it had come to stand still when whoever decides looked; None: they have not looked.
+
     Raises:
+        EngagedAgainError: it stands still since another time.
         NotEngagedError: it does not stand still, or never ran here: names those that do.
     """
     with db.begin(bind) as tx:
-        stood = brakes.engaged(tx, name)
-        if brakes.release(tx, name):
-            audit.write(tx, by, "release", f"brake of {name}", stood or "")
+        every = {one.consumer: one for one in brakes.all_engaged(tx)}
+        stood = every.pop(name, None)
+        if stood is not None and since not in {None, stood.engaged_at}:
+            raise EngagedAgainError(f"consumer {name} was released meanwhile, and stands still again: read why")
+        if stood is not None and brakes.release(tx, name, since=stood.engaged_at):
+            audit.write(tx, by, "release", f"brake of {name}", stood.reason)
             return
-        standing = ", ".join(one.consumer for one in brakes.all_engaged(tx)) or "none"
+        standing = ", ".join(every) or "none"
         ever = sorted(topics_read(tx, settings))
     if name in ever:
         raise NotEngagedError(f"consumer {name} does not stand still; of those that do there is: {standing}")

@@ -97,14 +97,17 @@ def redrive_all(bind: Engine, settings: Settings, consumer: str, by: By) -> Iter
         last = ids[-1]
 
 
-def redrive(bind: Engine, settings: Settings, letter_id: int, by: By) -> Answer:
-    """Let the letter's message be worked on again."""
-    return _decide(bind, letter_id, by, "redrive", lambda tx, letter: _redrive(tx, letter, settings))
+def redrive(bind: Engine, settings: Settings, letter_id: int, by: By, *, seen: int | None = None) -> Answer:
+    """Let the letter's message be worked on again.
+
+    `seen` is how often it had been redriven when whoever decides looked; None: they have not looked.
+    """
+    return _decide(bind, letter_id, by, "redrive", lambda tx, letter: _redrive(tx, letter, settings), seen=seen)
 
 
-def discard(bind: Engine, letter_id: int, by: By) -> Answer:
-    """Give the letter's message up; its row stays."""
-    return _decide(bind, letter_id, by, "discard", _discard)
+def discard(bind: Engine, letter_id: int, by: By, *, seen: int | None = None) -> Answer:
+    """Give the letter's message up; its row stays. `seen` as in `redrive`."""
+    return _decide(bind, letter_id, by, "discard", _discard, seen=seen)
 
 
 def subject(letter_id: int) -> str:
@@ -121,10 +124,18 @@ def _check_known(tx: Connection, settings: Settings, consumer: str) -> None:
 
 
 @step("dead_letters.decide")
-def _decide(bind: Engine, letter_id: int, by: By, action: str, work: Callable[[Connection, DeadLetter], str]) -> Answer:
+def _decide(
+    bind: Engine,
+    letter_id: int,
+    by: By,
+    action: str,
+    work: Callable[[Connection, DeadLetter], str],
+    *,
+    seen: int | None,
+) -> Answer:
     try:
         with db.begin(bind) as tx:
-            letter = _dead(tx, letter_id)
+            letter = _dead(tx, letter_id, seen)
             done = work(tx, letter)
             audit.write(tx, by, action, subject(letter_id), f"{letter.consumer}, message {letter.message_id}")
             return Answer(letter_id, done=done)
@@ -132,12 +143,14 @@ def _decide(bind: Engine, letter_id: int, by: By, action: str, work: Callable[[C
         return Answer(letter_id, refused=str(error))
 
 
-def _dead(tx: Connection, letter_id: int) -> DeadLetter:
+def _dead(tx: Connection, letter_id: int, seen: int | None) -> DeadLetter:
     letter = dead_letters.get(tx, letter_id, lock=True)
     if letter is None:
         raise RefusedError("there is no such dead letter")
     if letter.state != "dead":
         raise RefusedError(NOT_DEAD[letter.state])
+    if seen not in {None, letter.redrives}:
+        raise RefusedError("it was redriven meanwhile, and is dead again: read why, and decide anew")
     return letter
 
 

@@ -16,6 +16,7 @@ from paidonce.app.trail.model import Entry, Found, Trail, trail_document
 from paidonce.app.trail.origins import published_at
 from paidonce.app.trail.reading import read
 from paidonce.app.trail.trail import assemble
+from paidonce.app.visible import visible
 from paidonce.workers.broker import BrokerAwayError
 from paidonce.workers.broker_places import look
 from paidonce.workers.command_session import opened
@@ -117,5 +118,5 @@ def _entry(entry: Entry) -> Text:
     sign, style = ("!", "bold red") if entry.gap else ("~", "yellow") if entry.removed else (" ", "")
     shown = Text(f"{sign} {entry.at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {entry.stage:<11}  ", style=style)
     shown.append(f"GAP: {entry.what}" if entry.gap else entry.what, style=style)
-    ids = "  ".join(f"{name}={value}" for name, value in entry.ids.items())
+    ids = "  ".join(f"{name}={visible(value)}" for name, value in entry.ids.items())
     return shown.append(f"\n    {ids}", style="dim")

@@ -37,6 +37,9 @@ def all_engaged(tx: Connection) -> list[Engaged]:
     return [Engaged(*row) for row in tx.execute(select(*columns).order_by(brakes.c.consumer))]
 
 
-def release(tx: Connection, consumer: str) -> bool:
-    """Let the consumer go; False when it was not stopped."""
-    return tx.execute(delete(brakes).where(brakes.c.consumer == consumer)).rowcount == 1
+def release(tx: Connection, consumer: str, *, since: datetime | None = None) -> bool:
+    """Let the consumer go; False when it was not stopped, or not `since` then."""
+    statement = delete(brakes).where(brakes.c.consumer == consumer)
+    if since is not None:
+        statement = statement.where(brakes.c.engaged_at == since)
+    return tx.execute(statement).rowcount == 1

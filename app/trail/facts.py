@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -17,7 +18,8 @@ from paidonce.app.payments.ledger import Booked
 from paidonce.app.payments.model import Payment, Refund
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots, for what is made of the facts once: made anew for each entry it would hold the API up for a second.
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Everything that the database says of one payment, read by app/trail/reading.py in the order of the path."""
 
@@ -52,15 +54,20 @@ class Facts:
     #: False: there is more of something than was read
     complete: bool
 
-    @property
+    @cached_property
     def originals(self) -> list[Appended]:
         """Return the events without a replay's copies."""
         return [event for event in self.events if not event.is_copy]
 
-    @property
+    @cached_property
     def typed(self) -> dict[str, str]:
         """Return message id -> type."""
         return {str(event.id): event.type for event in self.events}
+
+    @cached_property
+    def arrived(self) -> frozenset[UUID]:
+        """Return the ids of the messages that any consumer has got."""
+        return frozenset(message_id for _, message_id in self.arrivals)
 
 
 class Place(NamedTuple):

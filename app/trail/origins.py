@@ -37,8 +37,7 @@ def is_published(facts: Facts, event: Appended, places: Places | None) -> bool:
         return True
     if event.is_copy:
         return False
-    seen = any(message_id == event.id for _, message_id in facts.arrivals)
-    return seen or (places is not None and isinstance(places.get(event.id), Place))
+    return event.id in facts.arrived or (places is not None and isinstance(places.get(event.id), Place))
 
 
 def published_at(facts: Facts, event: Appended) -> datetime:

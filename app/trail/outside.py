@@ -8,6 +8,7 @@ from typing import Any
 from paidonce.app.messaging.effects import Kept, Line
 from paidonce.app.trail.facts import Facts
 from paidonce.app.trail.model import Entry, Stage
+from paidonce.app.visible import visible
 
 #: What the other side says is shown to so many characters.
 SAID_CHARS_MAX = 200
@@ -83,7 +84,7 @@ def _said(line: Line) -> str:
 def _answer(detail: dict[str, Any]) -> str:
     more = detail.get("code") or detail.get("reason") or detail.get("retry_after_s")
     said = str(detail.get("answer")) if more is None else f"{detail.get('answer')} ({more})"
-    return "".join(char if char.isprintable() else "?" for char in said)[:SAID_CHARS_MAX]
+    return visible(said)[:SAID_CHARS_MAX]
 
 
 def _attempt(line: Line) -> dict[str, str]:

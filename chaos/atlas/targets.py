@@ -18,6 +18,8 @@ KINDS = ("kill", "stop", "exception")
 WHENS = ("before", "after")
 #: Strikes of one part of the product (the word before the dot) in one round: of these there are two processes at work.
 AT_ONCE = {"relay": 2, "consumer": 2}
+#: Parts that take no part in a payment, and have no process in the stack that is struck.
+APART = {"console"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def all_steps() -> list[str]:
     """Return the name of every step: each module of the product is imported, and each step names itself."""
     for package in (paidonce.app, paidonce.workers):
         _import_all(package)
-    return sorted(steps.names())
+    return sorted(name for name in steps.names() if name.partition(".")[0] not in APART)
 
 
 def targets(pattern: str = "*", kinds: Collection[str] = KINDS) -> list[Target]:

@@ -267,7 +267,7 @@ def test_the_work_that_is_rare_is_within_a_roles_rights(bind: Engine, role: str)
     ("role", "statement"),
     [
         (rights.API, "DELETE FROM payments"),
-        (rights.API, "UPDATE outbox SET sequence = 0"),
+        (rights.API, "UPDATE outbox SET payload = payload"),
         (rights.RELAY, "UPDATE payments SET status = 'captured'"),
         (rights.RELAY, "INSERT INTO outbox DEFAULT VALUES"),
         (rights.CONSUMER, "UPDATE effects SET state = 'done'"),

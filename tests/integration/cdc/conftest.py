@@ -90,8 +90,9 @@ class Rig:
     def ours(self, *arguments: str, **changed: Any) -> Process:
         """Start one of our own processes: `relay`, `consumer charges`."""
         settings = self.settings.model_copy(update=changed)
-        named = {name: value for name, value in settings if value is not None}
-        named |= {name: named[name].get_secret_value() for name in ("dsn", "provider_secret")}
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+        named = {name: value for name, value in given.items() if value is not None}
+        named |= {name: getattr(settings, name).get_secret_value() for name in ("dsn", "provider_secret")}
         name = f"{self.slot}-{'-'.join(arguments)}-{uuid4().hex[:4]}"
         argv = [sys.executable, "-m", "paidonce.cli", *arguments]
         process = self.run.start(Command(name, argv, self.run.folder, self.run.environment(environment(named))))

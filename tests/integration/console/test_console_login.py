@@ -170,6 +170,12 @@ def test_cookies_do_not_travel_in_the_open(url: str) -> None:
         place(Settings(console_url=url))
 
 
+@pytest.mark.parametrize("url", ["https://a.example:443", "https://A.example", "https://me@a.example", "https://a:x"])
+def test_an_address_that_no_browser_names_as_origin_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="CONSOLE_URL"):
+        place(Settings(console_url=url))
+
+
 def test_over_tls_cookies_are_bound_to_tls_and_host() -> None:
     here = place(Settings(console_url="https://console.example"))
     assert here.secure

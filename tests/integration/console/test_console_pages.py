@@ -1,5 +1,7 @@
 """What the console shows and does: headers, forms, dead letters, brakes; and that it escapes whatever it shows."""
 
+import re
+
 import pytest
 from sqlalchemy import Engine
 
@@ -23,6 +25,11 @@ def put(bind: Engine, reason: str, consumer: str = "ledger") -> int:
             tx, consumer=consumer, message_id=f"m-{reason}", key=HOSTILE, envelope=envelope, value=value, reason=reason
         )
         return dead_letters.find(tx, consumer=consumer, state=None, limit=1)[0].id
+
+
+def hidden(olga, path: str, name: str) -> str:
+    """What a form of the page carries along."""
+    return re.findall(rf'name="{name}" value="([^"]*)"', olga.page(path))[0]
 
 
 def state(bind: Engine, letter: int) -> str:
@@ -62,7 +69,7 @@ FORGED: tuple[dict[str, str | None], ...] = (
 def test_a_form_of_another_site_does_nothing(olga, bind: Engine, letter: int) -> None:
     with bind.begin() as tx:
         brakes.engage(tx, "ledger", "poison")
-    form = {"form_token": olga.form_token(), "reason": "because", "sure": "yes"}
+    form = {"form_token": olga.form_token(), "reason": "because", "sure": "yes", "redrives": "0"}
     posts = [route.path for route in olga.app.routes if route.methods == {"POST"}]
     assert len(posts) == 4
     for path in posts:
@@ -78,12 +85,12 @@ def test_a_redrive_needs_a_reason_and_is_in_the_audit(olga, bind: Engine, letter
     page, token = f"/dead-letters/{letter}", olga.form_token()
     refused = olga.post(f"{page}/redrive", form_token=token, reason="  ")
     assert (refused.status_code, state(bind, letter)) == (422, "dead")
-    done = olga.post(f"{page}/redrive", form_token=token, reason="deployed 4.2")
+    done = olga.post(f"{page}/redrive", form_token=token, reason="deployed 4.2", redrives="0")
     assert (done.status_code, done.headers["location"]) == (303, page)
     assert state(bind, letter) == "redriven"
     assert decided(bind) == [(OLGA, "console", "redrive", "deployed 4.2")]
     assert "deployed 4.2" in olga.page(page)
-    again = olga.post(f"{page}/redrive", form_token=token, reason="twice")
+    again = olga.post(f"{page}/redrive", form_token=token, reason="twice", redrives="0")
     assert again.status_code == 409
     assert "redriven already" in again.text
     assert len(decided(bind)) == 1
@@ -94,7 +101,8 @@ def test_a_discard_is_confirmed_first(olga, bind: Engine, letter: int) -> None:
     refused = olga.post(f"{page}/discard", form_token=token, reason="a test order")
     assert (refused.status_code, state(bind, letter)) == (422, "dead")
     assert "a test order</textarea>" in refused.text, "nobody types it twice"
-    assert olga.post(f"{page}/discard", form_token=token, reason="a test order", sure="yes").status_code == 303
+    form = {"form_token": token, "reason": "a test order", "redrives": "0"}
+    assert olga.post(f"{page}/discard", **form, sure="yes").status_code == 303
     assert state(bind, letter) == "discarded"
     assert decided(bind) == [(OLGA, "console", "discard", "a test order")]
 
@@ -105,17 +113,18 @@ def test_a_brake_is_released_with_a_reason(olga, bind: Engine) -> None:
     assert HOSTILE not in olga.page("/brakes/ledger")
     token = olga.form_token()
     assert olga.post("/brakes/ledger/release", form_token=token).status_code == 422
-    assert olga.post("/brakes/ledger/release", form_token=token, reason="mended").status_code == 303
+    form = {"form_token": token, "since": hidden(olga, "/brakes/ledger", "since")}
+    assert olga.post("/brakes/ledger/release", **form, reason="mended").status_code == 303
     assert decided(bind) == [(OLGA, "console", "release", "mended")]
     assert olga.get("/brakes/ledger").status_code == 404
-    assert olga.post("/brakes/ledger/release", form_token=token, reason="twice").status_code == 409
+    assert olga.post("/brakes/ledger/release", **form, reason="twice").status_code == 409
 
 
 def test_whatever_is_shown_is_escaped(olga, bind: Engine, letter: int) -> None:
     with bind.begin() as tx:
         effects.create(tx, kind=HOSTILE, subject=HOSTILE, tenant=HOSTILE, request=b"{}")
         tx.exec_driver_sql("UPDATE effects SET state = 'unknown'")
-    olga.post(f"/dead-letters/{letter}/redrive", form_token=olga.form_token(), reason=HOSTILE)
+    olga.post(f"/dead-letters/{letter}/redrive", form_token=olga.form_token(), reason=HOSTILE, redrives="0")
     found = [
         olga.page("/dead-letters?state=all"),
         olga.page(f"/dead-letters/{letter}"),
@@ -162,7 +171,7 @@ def test_the_overview_says_what_needs_a_person(olga, bind: Engine, letter: int) 
 def test_what_is_no_form_is_refused(olga, letter: int) -> None:
     headers = {"Origin": olga.origin, "Content-Type": "application/x-www-form-urlencoded"}
     begun = f"form_token={olga.form_token()}&reason="
-    for rest in ("%ff", "a" * 10_000, "a&b=1" * 40, "\u00e9"):
+    for rest in ("%ff", "a" * 20_000, "a&b=1" * 40, "\u00e9"):
         answer = olga.http.post(f"/dead-letters/{letter}/redrive", content=(begun + rest).encode(), headers=headers)
         assert answer.status_code == 400, rest[:20]
 

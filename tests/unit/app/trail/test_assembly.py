@@ -1,5 +1,6 @@
 """What the facts make of a trail: pure, so the cases that no database gets into easily are here."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -70,6 +71,25 @@ def test_a_whole_path_has_no_gap_and_is_in_order() -> None:
     assert order == sorted(order)
     assert [entry.stage for entry in found.entries][:4] == ["request", "commit", "event", "window"]
     assert trail_document(found)["gaps"] == 0
+
+
+def test_a_long_history_is_gone_through_once() -> None:
+    """The API reads trails on its event loop: 250 refunds of one cent held it up for a second."""
+
+    class Counted(dict[Any, Any]):
+        passes = 0
+
+        def __iter__(self) -> Iterator[Any]:
+            self.passes += 1
+            return super().__iter__()
+
+    ids = [new_id() for _ in range(20)]
+    events = [ACCEPTED._replace(id=id_, position=n, txid=str(n)) for n, id_ in enumerate(ids)]
+    arrivals = Counted({("ledger", id_): at(2) for id_ in ids})
+    found = facts(events=events, windows=dict.fromkeys(range(20), WINDOW), arrivals=arrivals)
+    assert [one for one in assemble(found).entries if one.stage == "inbox"]
+    assert arrivals.passes == 1
+    assert found.typed is found.typed
 
 
 def test_our_consumers_are_those_of_the_workers() -> None:
