@@ -162,6 +162,7 @@ def test_a_reason_of_the_longest_characters_and_lines_is_taken_and_an_empty_one_
         assert audit.newest(tx, limit=1)[0].reason == reason.replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_who_does_not_read_holds_no_stop(own: Settings, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     more = {"dsn": own.dsn.get_secret_value(), "issuer": own.issuer, "console_port": port, "stop_s": 1.0}
