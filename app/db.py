@@ -14,7 +14,7 @@ from psycopg import AsyncConnection as PsycopgConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import URL, Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from paidonce.app import pooler
@@ -51,6 +51,9 @@ RECONNECT_S = 1.0
 #: (a standby), time limits of transaction and idle session; and two classes: no resources, operator intervention.
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57014", "25006", "25P03", "25P04"})
 TRANSIENT_CLASSES = ("08", "53", "57P")
+#: What psycopg raises without a word of the server's when a connection is gone. InternalError: a pooler told of the
+#: server's end unasked, and there were two answers to one command.
+CUT_OFF = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
 
 def libpq_dsn(settings: Settings, *, direct: bool = False) -> str:
@@ -156,7 +159,7 @@ def begin(bind: Engine) -> Iterator[Connection]:
         yield tx
         try:
             tx.commit()
-        except OperationalError as error:
+        except DBAPIError as error:
             if was_refused(error):
                 raise
             raise CommitUnknownError from error
@@ -169,7 +172,7 @@ async def begin_async(bind: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         yield tx
         try:
             await tx.commit()
-        except OperationalError as error:
+        except DBAPIError as error:
             if was_refused(error):
                 raise
             raise CommitUnknownError from error
@@ -193,7 +196,7 @@ def is_transient(error: BaseException) -> bool:
     if state is not None:
         return state in TRANSIENT_STATES or state.startswith(TRANSIENT_CLASSES)
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | CommitUnknownError | AwayError)
+    return isinstance(cause, (*CUT_OFF, CommitUnknownError, AwayError))
 
 
 def check_schema(tx: Connection) -> None:
