@@ -11,8 +11,8 @@ from paidonce.app.db import engine
 from paidonce.app.settings import Settings
 from paidonce.devstack.detour import Detour, straight, url
 from paidonce.devstack.issuer.clients import NATIVE
+from paidonce.devstack.issuer.first_people import first_person
 from paidonce.devstack.issuer.logins import PER_MINUTE
-from paidonce.devstack.issuer.people import first_person
 from paidonce.devstack.logins import Logins
 from paidonce.devstack.members import Ports, console, insiders, issuer, journal, outsiders
 from paidonce.devstack.pace import PACE, environment, new_secret

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from paidonce.app.auth.policy import ADMIN
 from paidonce.devstack.errors import StackError
-from paidonce.devstack.issuer.people import operator
+from paidonce.devstack.issuer.first_people import operator
 from paidonce.devstack.servers import Report
 from paidonce.devstack.stack import Stack
 from paidonce.devstack.state import STATE, write_private, write_private_text

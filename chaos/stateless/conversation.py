@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from paidonce.chaos.stateless.caller import Caller, UnexpectedError
-from paidonce.devstack.issuer.people import first_person
+from paidonce.devstack.issuer.first_people import first_person
 
 PERSON, _ = first_person("acme")
 ITEMS = [

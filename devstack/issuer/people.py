@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from paidonce.app.auth.policy import OPERATOR
 from paidonce.devstack.issuer.clients import OPERATIONS, TENANTS
+from paidonce.devstack.issuer.first_people import first_person, operator
 from paidonce.devstack.issuer.tables import people
 
 #: argon2id with the library's parameters, which are those of RFC 9106's second choice: 64 MiB, 3 passes, about 50 ms.
@@ -28,16 +29,6 @@ class Person:
     name: str
     tenant: str
     roles: tuple[str, ...]
-
-
-def first_person(tenant: str) -> tuple[str, str]:
-    """Return name and password of a tenant's development person: they follow from its name, and protect nothing."""
-    return f"ann@{tenant}.example", f"{tenant}-development-password"
-
-
-def operator() -> tuple[str, str]:
-    """Return name and password of the development operator: they protect nothing either."""
-    return f"olga@{OPERATIONS}.example", "operator-development-password"
 
 
 def put_first(tx: Connection) -> None:

@@ -23,8 +23,8 @@ from paidonce.console.main import create_app
 from paidonce.devstack.issuer.app import create
 from paidonce.devstack.issuer.clients import OPERATIONS
 from paidonce.devstack.issuer.database import Database
+from paidonce.devstack.issuer.first_people import operator
 from paidonce.devstack.issuer.logins import Logins
-from paidonce.devstack.issuer.people import operator
 from paidonce.devstack.issuer.signing import kept_in
 from paidonce.devstack.ports import free_port
 from paidonce.devstack.postgres import Postgres

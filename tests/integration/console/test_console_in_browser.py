@@ -16,7 +16,7 @@ from paidonce.app import audit, db
 from paidonce.app.messaging import brakes, dead_letters
 from paidonce.app.messaging.envelope import Event, encode
 from paidonce.devstack.chromium import find_chromium
-from paidonce.devstack.issuer.people import operator
+from paidonce.devstack.issuer.first_people import operator
 from paidonce.devstack.stack import Stack
 from paidonce.devstack.waiting import until
 

@@ -15,7 +15,7 @@ from paidonce.console.main import create_app
 from paidonce.console.place import place
 from paidonce.console.sealed import Seal
 from paidonce.console.session import SESSION
-from paidonce.devstack.issuer.people import first_person
+from paidonce.devstack.issuer.first_people import first_person
 from paidonce.devstack.tokens import fetch_token
 
 #: Whoever asks for these need not be logged in.

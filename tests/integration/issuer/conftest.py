@@ -20,8 +20,8 @@ from paidonce.devstack.issuer.clients import BROWSER, NATIVE
 from paidonce.devstack.issuer.codes import s256
 from paidonce.devstack.issuer.cookie import NAME
 from paidonce.devstack.issuer.database import Database
+from paidonce.devstack.issuer.first_people import first_person
 from paidonce.devstack.issuer.logins import Logins
-from paidonce.devstack.issuer.people import first_person
 from paidonce.devstack.issuer.signing import kept_in
 from paidonce.devstack.postgres import Postgres
 

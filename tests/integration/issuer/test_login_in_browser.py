@@ -18,7 +18,7 @@ from paidonce.devstack.issuer.clients import BROWSER
 from paidonce.devstack.issuer.codes import s256
 from paidonce.devstack.issuer.cookie import NAME
 from paidonce.devstack.issuer.database import Database
-from paidonce.devstack.issuer.people import first_person
+from paidonce.devstack.issuer.first_people import first_person
 
 pytestmark = pytest.mark.page
 

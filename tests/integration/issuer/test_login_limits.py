@@ -11,6 +11,7 @@ from paidonce.devstack.issuer import people
 from paidonce.devstack.issuer.app import create
 from paidonce.devstack.issuer.codes import s256
 from paidonce.devstack.issuer.database import Database
+from paidonce.devstack.issuer.first_people import first_person
 from paidonce.devstack.issuer.logins import ADDRESS_SHARE, PER_MINUTE, Logins
 
 ISS = "http://127.0.0.1:8081"
@@ -40,20 +41,20 @@ async def attempt(issuer_database, keys):
 
 
 async def test_a_name_may_be_tried_a_few_times_a_minute_whoever_tries(attempt):
-    name, password = people.first_person("acme")
+    name, password = first_person("acme")
     for number in range(PER_MINUTE):
         assert (await attempt(name, f"192.0.2.{number}")).status_code == 401
     limited = await attempt(name, "198.51.100.1", password)
     assert (limited.status_code, limited.headers["retry-after"]) == (429, "60")
     assert "location" not in limited.headers, "the right password too"
-    other, password = people.first_person("globex")
+    other, password = first_person("globex")
     assert (await attempt(other, "192.0.2.1", password)).status_code == 303, "other names are free"
 
 
 async def test_an_address_that_tries_many_names_is_limited_and_leaves_the_others_alone(attempt):
     for number in range(PER_MINUTE * ADDRESS_SHARE):
         assert (await attempt(f"name-{number}")).status_code == 401
-    name, password = people.first_person("acme")
+    name, password = first_person("acme")
     for _ in range(PER_MINUTE + 1):
         assert (await attempt(name, password=password)).status_code == 429
     assert (await attempt(name, "192.0.2.9", password)).status_code == 303, "its attempts were not counted to the name"

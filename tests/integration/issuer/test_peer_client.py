@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from paidonce.devstack.issuer.clients import NATIVE, api_credentials
-from paidonce.devstack.issuer.people import first_person
+from paidonce.devstack.issuer.first_people import first_person
 
 
 async def test_authlib_logs_in_refreshes_introspects_and_revokes(http, monkeypatch):
