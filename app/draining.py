@@ -1,4 +1,4 @@
-"""How does the API stop? It says that it is not ready, goes on for as long as it takes to be noticed, then ends.
+"""How does what serves HTTP stop? The API says that it is not ready, goes on until that is noticed, then ends.
 
 Requests under way end by themselves, a COMMIT above all is never cancelled; what has not ended in time is as after a
 kill (app/stopping.py).
@@ -10,7 +10,6 @@ from types import FrameType
 
 import uvicorn
 
-from paidonce.app.settings import Settings
 from paidonce.app.stopping import Stopping
 
 
@@ -39,10 +38,10 @@ class Drain:
 class Server(uvicorn.Server):
     """uvicorn, which drains before it stops."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, drain: Drain) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, *, drain_s: float, stop_s: float) -> None:
         super().__init__(config)
-        self._drain, self._drain_s = drain, settings.api_drain_s
-        self._stopping = Stopping(settings.api_drain_s + settings.stop_s)
+        self._drain, self._drain_s = drain, drain_s
+        self._stopping = Stopping(drain_s + stop_s)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  as uvicorn has it
         """Begin to stop; a second Ctrl-C waits for nobody. uvicorn's own would raise the signal again at the end."""

@@ -156,7 +156,7 @@ def serve(settings: Settings) -> None:
     asyncio.run(_check_schema(settings))
     _log.info("serving", host=settings.api_host, port=settings.api_port)
     drain = Drain()
-    server = Server(config(settings, drain), settings, drain)
+    server = Server(config(settings, drain), drain, drain_s=settings.api_drain_s, stop_s=settings.stop_s)
     _spare_the_collector()
     server.run()
     _log.info("served")

@@ -11,7 +11,9 @@ from types import MappingProxyType
 
 #: The one header that carries it, in outbox, on the topic, and over HTTP.
 HEADER = "traceparent"
-_WELL_FORMED = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+#: What is well-formed, as far as version 00 goes; the trace's id is its one group (W3C Trace Context, section 3.2).
+FORM = r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_WELL_FORMED = re.compile(FORM)
 
 #: As it came -> as it is now: the same, or that of the innermost span made of it (app/tracing.py). One entry is one
 #: trace; of several each is a member's. Under the empty name is what belongs to no trace that came.

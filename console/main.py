@@ -4,7 +4,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from types import FrameType
 from typing import Any
 
 import structlog
@@ -21,8 +20,8 @@ from paidonce.app.api.heads import capped
 from paidonce.app.auth.trust import Trust
 from paidonce.app.auth.verifier import Verifier
 from paidonce.app.clock import SystemClock
+from paidonce.app.draining import Drain, Server
 from paidonce.app.settings import Settings
-from paidonce.app.stopping import Stopping
 from paidonce.console import decisions, letters, operators, payments
 from paidonce.console.codes import Codes
 from paidonce.console.desk import Desk, desk_of
@@ -162,19 +161,5 @@ def serve(settings: Settings) -> None:
         # Nobody's header may choose an address: none is looked at.
         proxy_headers=False,
     )
-    _Server(config, settings).run()
+    Server(config, Drain(), drain_s=0.0, stop_s=settings.stop_s).run()
     _log.info("served")
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which stops in time, whoever does not read its answer."""
-
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
-        super().__init__(config)
-        self._stopping = Stopping(settings.stop_s)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  as uvicorn has it
-        """Begin to stop; uvicorn's own would raise the signal again at the end."""
-        self._stopping.count_down()
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_bytes
 
+from paidonce.app.trace_context import FORM
+
 _REQUEST_ID = re.compile(rb"[!-~]{1,64}")
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(FORM.encode())
 
 
 @dataclass(slots=True)
