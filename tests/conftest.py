@@ -4,7 +4,10 @@ Another place than this machine: PAIDONCE_DSN, PAIDONCE_KAFKA, PAIDONCE_VALKEY n
 PAIDONCE_STACK=containers takes them from a Docker engine.
 """
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -25,10 +28,27 @@ from paidonce.devstack.servers import take_kafka, take_postgres, take_valkey
 from paidonce.devstack.valkey import Valkey
 from paidonce.migrations.upgrade import upgrade
 
+#: Where Linux keeps files in memory. On a disk, a database that is made after another one was dropped takes fifteen
+#: times as long (250 ms beside 16): ext4 goes past every inode that was freed of late.
+MEMORY = "/dev/shm"
+#: Bytes that must be free there: two servers of each kind, and what the tests write.
+MEMORY_MIN = 6 * 2**30
+
 
 def pytest_configure() -> None:
-    """A SIGTERM ends the session as Ctrl-C does, so that the servers are stopped."""
+    """A SIGTERM ends the session as Ctrl-C does, so that the servers are stopped; what they write stays in memory."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "TMPDIR" not in os.environ and _takes_our_files(MEMORY):
+        os.environ["TMPDIR"] = tempfile.tempdir = MEMORY
+
+
+def _takes_our_files(folder: str) -> bool:
+    """Tell whether it has room for them, and lets programs run that lie there."""
+    try:
+        runs = not os.statvfs(folder).f_flag & os.ST_NOEXEC
+        return runs and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= MEMORY_MIN
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def small(monkeypatch):
     return shrink
 
 
+@pytest.mark.slow
 def test_a_relay_is_measured_on_real_servers(run, postgres, kafka, settings, topic):
     events.fill(settings.dsn.get_secret_value(), 600)
     server = database.Server(settings.dsn.get_secret_value(), "", postgres.process.pid if postgres.process else None)

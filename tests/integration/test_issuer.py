@@ -152,6 +152,7 @@ def kid(token: str) -> str:
     return json.loads(urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"]
 
 
+@pytest.mark.slow
 async def test_a_rotation_by_command_reaches_the_running_issuer_and_costs_no_token(issuer, folder):
     before = fetch_token(issuer)
     new = rotated(folder).split()[0]
@@ -167,6 +168,7 @@ async def test_a_rotation_by_command_reaches_the_running_issuer_and_costs_no_tok
     assert (await verified(issuer, fetch_token(issuer))).tenant == "acme"
 
 
+@pytest.mark.slow
 def test_the_rigs_clients_get_new_tokens_and_keep_the_old_while_there_are_none(tmp_path) -> None:
     async def after(issuer: str, tokens: dict[str, str], seconds: float) -> dict[str, str]:
         with suppress(TimeoutError):

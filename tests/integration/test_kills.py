@@ -12,7 +12,7 @@ from paidonce.chaos.conduct import conduct
 from paidonce.chaos.report import Report, report
 from paidonce.chaos.run import nobody
 
-PAYMENTS = 200
+PAYMENTS = 100
 DEMO = sized(plan.load("demo"), payments=PAYMENTS)
 #: Each process logs in to PostgreSQL with its own role's rights, and must not miss any (docs/roles.md).
 PLAN = DEMO.model_copy(update={"ground": DEMO.ground.model_copy(update={"roles": True})})

@@ -69,6 +69,7 @@ def test_it_publishes_until_sigterm_and_hands_over_at_once(settings: Settings, t
     assert tables.execute("SELECT count(*) FROM leases WHERE owner IS NOT NULL").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_a_broker_that_never_answers_does_not_hold_the_exit(
     settings: Settings, tables: psycopg.Connection[Any]
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_broker_that_never_answers_does_not_hold_the_exit(
             held.close()
 
 
+@pytest.mark.slow
 def test_a_broker_that_falls_silent_does_not_hold_the_exit(
     settings: Settings, tables: psycopg.Connection[Any], kafka: Any
 ) -> None:

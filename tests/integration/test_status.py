@@ -148,6 +148,7 @@ def test_who_stands_still_and_who_waits_is_told_of_consumers_of_ones_own_too(
     assert "mine stands still: most was poison; paidonce brake release mine" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_kafka_the_rest_is_still_told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     away = settings.model_copy(update={"kafka": f"127.0.0.1:{free_port()}", "relay_lease_s": 0.1})
     status.main(away, as_json=True)
@@ -198,6 +199,7 @@ def test_the_doctor_sees_secrets_in_the_clear() -> None:
         doctor_checks.addresses(Settings(issuer="http://login.example"))
 
 
+@pytest.mark.slow
 def test_the_doctor_asks_for_the_broker_in_vain(kafka: Kafka, settings: Settings) -> None:
     assert doctor_checks.kafka(settings) == f"answers; topic {settings.topic} will be made by the relay"
     away = settings.model_copy(update={"kafka": f"127.0.0.1:{free_port()}", "relay_lease_s": 0.1})

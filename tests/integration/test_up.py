@@ -138,6 +138,7 @@ def test_a_token_is_found_without_naming_the_issuer(up: Up) -> None:
     assert get(up, "/v1/me", printed.stdout.splitlines()[-1]).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_token_that_the_issuer_refuses_is_one_line(up: Up) -> None:
     printed = up.cli("token", "--tenant", "nobody")
     assert printed.returncode == 1
@@ -179,7 +180,7 @@ def test_status_and_doctor_read_the_running_stack(up: Up) -> None:
     assert well.returncode == 0, well.stdout
 
 
-@pytest.mark.parametrize("command", ["status", "doctor"])
+@pytest.mark.parametrize("command", [pytest.param("status", marks=pytest.mark.slow), "doctor"])
 def test_in_a_shell_that_begins_as_it_prints_the_commands_find_everything_well(up: Up, command: str) -> None:
     printed = (up.file.parent / "said").read_text()
     [line] = re.findall(r"set -a; \. (\S+); set \+a", printed)
@@ -190,6 +191,7 @@ def test_in_a_shell_that_begins_as_it_prints_the_commands_find_everything_well(u
     assert "secret" not in printed
 
 
+@pytest.mark.slow
 def test_doctor_says_what_is_wrong_and_what_to_do(up: Up) -> None:
     ill = up.cli("doctor", PAIDONCE_VALKEY="redis://:wrong@" + up.said["valkey"].rpartition("@")[2])
     assert ill.returncode == 1
@@ -199,6 +201,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(up: Up) -> None:
     assert "good  PostgreSQL" in ill.stdout
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_of_the_start_leaves_nothing(folder: Path) -> None:
     own = folder / "interrupted"
     own.mkdir(mode=0o711)
@@ -233,6 +236,7 @@ def test_the_next_start_ends_what_sigkill_left(folder: Path, monkeypatch: pytest
     assert left(own) == []
 
 
+@pytest.mark.slow
 def test_without_the_jars_it_says_what_it_tried_and_what_to_do(folder: Path, tmp_path: Path) -> None:
     own = folder / "offline"
     own.mkdir(mode=0o711)

@@ -107,6 +107,7 @@ def test_an_opaque_token_works_until_it_is_revoked(issuing, answering):
         assert api.me("pdr_made-up").status_code == 401
 
 
+@pytest.mark.slow
 def test_while_the_issuer_is_away_opaque_tokens_are_503_and_jwts_go_on(issuing, answering):
     with ExitStack() as api_runs:
         with issuing() as issuer:

@@ -153,6 +153,7 @@ def test_without_a_database_it_says_so(tmp_path: Path, issuer_url: str, token: C
         assert api.stop() == 0
 
 
+@pytest.mark.slow
 def test_without_an_issuer_it_says_so(tmp_path: Path, database: str) -> None:
     with started(tmp_path, dsn=database, issuer=f"http://127.0.0.1:{free_port()}") as api:
         ready = api.get("/readyz")

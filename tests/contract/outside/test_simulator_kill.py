@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
+import pytest
 from standardwebhooks import Webhook
 
 from paidonce.app.webhooks import signing
@@ -64,6 +65,7 @@ async def test_every_charge_that_was_answered_is_there_after_a_kill(start_simula
     assert simulator.rows("SELECT count(*) FROM calls WHERE status IS NULL")[0][0] <= len(payers)
 
 
+@pytest.mark.slow
 async def test_a_key_that_ran_when_the_simulator_was_killed_can_be_used_again(start_simulator) -> None:
     simulator = start_simulator(slow_s=30)
     async with httpx.AsyncClient(timeout=30) as client:
@@ -82,6 +84,7 @@ async def test_a_key_that_ran_when_the_simulator_was_killed_can_be_used_again(st
     await until(lambda: simulator.rows("SELECT count(*) FROM calls") == [(3,)])
 
 
+@pytest.mark.slow
 async def test_webhooks_are_signed_retried_and_keep_their_id_across_a_kill(start_simulator, raw_server) -> None:
     taken = asyncio.Event()
     ours = await raw_server(lambda _: NO_CONTENT if taken.is_set() else ERROR)
@@ -103,6 +106,7 @@ async def test_webhooks_are_signed_retried_and_keep_their_id_across_a_kill(start
     assert signing.verify(SECRET, headers, body, now=datetime.now(UTC)) == headers["webhook-id"]
 
 
+@pytest.mark.slow
 async def test_each_object_has_its_event_and_copies_share_an_id(start_simulator, raw_server) -> None:
     ours = await raw_server(lambda _: NO_CONTENT)
     simulator = start_simulator(webhook_url=ours.url, secret=SECRET, webhook_copies=3, webhook_delay_s=0.05)
@@ -124,6 +128,7 @@ async def test_each_object_has_its_event_and_copies_share_an_id(start_simulator,
     assert all(len(ids) == 3 and len(set(ids)) == 1 for ids in seen.values())
 
 
+@pytest.mark.slow
 async def test_sigterm_ends_it_cleanly(start_simulator) -> None:
     simulator = start_simulator()
     assert simulator.stop() == 0

@@ -78,6 +78,7 @@ def test_a_zombie_can_neither_publish_nor_move_the_mark(contract: Contract) -> N
     assert contract.read_mark() == mark
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1_048_588, REQUEST_BYTES_MAX + 1], ids=["for the topic", "for a request"])
 def test_what_is_too_large_stops_its_window_only(contract: Contract, size: int) -> None:
     publisher = contract.publisher()
@@ -100,6 +101,7 @@ def test_a_topic_that_takes_little_takes_a_window_of_many(contract: Contract) ->
     assert contract.values() == [b"x" * 400] * 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [{"topic": "nowhere"}, {"partition": 99}], ids=["topic", "partition"])
 def test_what_is_not_there_aborts_the_window(hasty: Contract, where: dict[str, Any]) -> None:
     publisher = hasty.publisher()

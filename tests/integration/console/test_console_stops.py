@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from paidonce.devstack.pace import environment
 from paidonce.devstack.ports import LOOPBACK, free_port
 
@@ -14,6 +16,7 @@ from paidonce.devstack.ports import LOOPBACK, free_port
 STOP_S, BUSY_S = 0.2, 60.0
 
 
+@pytest.mark.slow
 def test_an_issuer_that_says_nothing_holds_no_stop(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     with socket.create_server((LOOPBACK, 0)) as silent, log.open("wb") as out:

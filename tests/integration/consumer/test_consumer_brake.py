@@ -95,6 +95,7 @@ def test_a_brake_that_engages_among_suspects_leaves_the_rest_of_the_poll_alone(r
     assert rig.worked_keys() == [str(n) for n in range(10, 120)]
 
 
+@pytest.mark.slow
 def test_poison_among_what_waited_stops_the_consumer_too(rig) -> None:
     """Put off one and all, then poison: most of them stay where they wait."""
     later = rig.member(lambda *_: RetryLater(timedelta(), "not yet"))
@@ -109,6 +110,7 @@ def test_poison_among_what_waited_stops_the_consumer_too(rig) -> None:
     rig.run(rig.member(**WINDOW), until=lambda: len(rig.worked()) == 20)
 
 
+@pytest.mark.slow
 def test_letters_that_are_redriven_in_vain_stop_nobody(rig) -> None:
     """They were dead before, so a brake would save nothing, and stop what is sound."""
     bad = rig.member(poison, brake_window=1_000)

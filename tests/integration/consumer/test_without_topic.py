@@ -9,6 +9,7 @@ from paidonce.workers.broker_consumer import Source, TopicMissingError
 TRIES = 60
 
 
+@pytest.mark.slow
 def test_a_topic_that_is_missing_is_told_as_missing(settings: Settings) -> None:
     source = Source(settings, group="early", topic="not-there-yet", give_back=lambda _: None)
     try:

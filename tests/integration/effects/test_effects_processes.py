@@ -57,6 +57,7 @@ async def test_a_worker_killed_in_a_call_leaves_it_unknown_and_it_is_sent_again(
     assert world.states == {"done": 1}
 
 
+@pytest.mark.slow
 async def test_a_worker_stopped_in_a_call_changes_nothing_when_it_wakes(world, charges):
     world.create("p1")
     async with a_worker(world) as worker:
@@ -87,6 +88,7 @@ async def test_sigterm_lets_the_call_end_and_claims_no_more(world, charges):
     assert dict(world.rows("SELECT subject, state FROM effects")) == {"p1": "done", "p2": "pending"}
 
 
+@pytest.mark.slow
 async def test_the_product_s_worker_carries_out_all_its_kinds_and_stops(world):
     """Nobody listens where the provider should be: that was certainly not sent. No endpoint: nobody to tell."""
     world.create("8d1ae5b6-0000-7000-8000-000000000001")

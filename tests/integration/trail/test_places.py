@@ -135,6 +135,7 @@ def test_what_the_topic_has_removed_is_no_gap(published: Any, settings: Settings
     assert entry.what == "payment.accepted was removed from the topic by retention"
 
 
+@pytest.mark.slow
 def test_a_kafka_that_is_away_hides_only_the_places(published: Any, settings: Settings, bind: Engine) -> None:
     away = settings.model_copy(update={"kafka": f"127.0.0.1:{free_port()}", "relay_lease_s": 0.1})
     found = trail.looked_for(away, bind, published.key)

@@ -146,6 +146,7 @@ def test_a_consumer_that_is_behind_keeps_what_it_has_not_read(rig: Any, clean: A
     assert (REGISTRY.get_sample_value("paidonce_partitions_dropped_total", {"table": "outbox"}) or 0) > dropped
 
 
+@pytest.mark.slow
 def test_what_the_topic_has_forgotten_unread_stays_until_it_was_published_again(
     rig: Any, clean: Any, name: str, admin: KafkaAdminClient
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_session_that_rolls_back_takes_nobody_elses_work_along(shop, stock) ->
     assert shop.rows("SELECT item FROM shop.reserved ORDER BY position") == [("tea",), ("tea",), ("milk",), ("tea",)]
 
 
+@pytest.mark.slow
 def test_the_operator_sees_it_as_any_other(shop, stock) -> None:
     topic = f"{shop.about}s"
     place(shop, "o-1")

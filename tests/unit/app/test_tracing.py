@@ -244,6 +244,7 @@ for _ in range(2000):
 """
 
 
+@pytest.mark.slow
 def test_a_collector_that_never_answers_holds_no_exit() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -84,12 +84,14 @@ def test_a_kill_comes_before_or_after_its_pass_and_spares_the_successor(
     assert struck(log) == [(strike, 3)]
 
 
+@pytest.mark.slow
 def test_a_strike_that_repeats_hits_the_successor_too(tmp_path: Path) -> None:
     log, strike = tmp_path / "log", "here.pass:before:exception:/2"
     assert [run(log, strike).returncode, run(log, strike).returncode] == [1, 1]
     assert struck(log) == [(strike, 2), (strike, 2)]
 
 
+@pytest.mark.slow
 def test_a_stopped_process_stands_still_and_goes_on(tmp_path: Path) -> None:
     found = run(tmp_path / "log", "here.pass:before:stop=0.5:2", "here.pass:after:delay=0.1:2")
     assert (found.returncode, found.stdout.split()) == (0, ["1", "2", "3", "4", "5", "6"])
