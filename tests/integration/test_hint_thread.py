@@ -56,6 +56,7 @@ def test_hints_go_on_after_what_nobody_foresaw(hinter: Hinter, database: str, mo
     assert once.passes == 2
 
 
+@pytest.mark.slow
 def test_hints_go_on_after_the_server_has_ended_the_session(hinter: Hinter, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as listening:
         listening.execute(f'LISTEN "{OUTBOX}"')

@@ -131,6 +131,7 @@ def test_a_get_gives_no_token(issuer):
     assert httpx.get(f"{issuer}/token", params={"grant_type": "client_credentials"}).status_code == 405
 
 
+@pytest.mark.slow
 async def test_the_key_survives_a_restart_and_is_private(issuer, folder):
     (path,) = folder.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -105,6 +105,7 @@ def test_a_broker_that_falls_silent_does_not_hold_the_exit(
     assert tables.execute("SELECT count(*) FROM leases WHERE owner IS NOT NULL").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_a_cleaner_hands_over_at_once(settings: Settings, tables: psycopg.Connection[Any]) -> None:
     with running("cleaner", settings.model_copy(update={"cleaner_lease_s": 600.0})) as process:
         until(

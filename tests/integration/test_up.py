@@ -133,6 +133,7 @@ def test_its_token_is_the_one_asked_for(up: Up, token: str) -> None:
     assert (me["tenant"], me["sub"], me["scopes"]) == ("globex", "till-7", ["payments:read"])
 
 
+@pytest.mark.slow
 def test_a_token_is_found_without_naming_the_issuer(up: Up) -> None:
     printed = subprocess.run([*CLI, "token"], env=up.env, capture_output=True, text=True, timeout=60, check=True)
     assert get(up, "/v1/me", printed.stdout.splitlines()[-1]).status_code == 200
@@ -215,6 +216,7 @@ def test_a_signal_in_the_middle_of_the_start_leaves_nothing(folder: Path) -> Non
     assert left(own) == []
 
 
+@pytest.mark.slow
 def test_the_next_start_ends_what_sigkill_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = folder / "killed"
     own.mkdir(mode=0o711)

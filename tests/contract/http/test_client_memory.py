@@ -39,10 +39,9 @@ def blocks() -> int:
     return sys.getallocatedblocks()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kept_most", "grows"),
-    [pytest.param(32, False, id="bounded"), pytest.param(1_000_000, True, id="unbounded")],
+    [pytest.param(32, False, id="bounded"), pytest.param(1_000_000, True, id="unbounded", marks=pytest.mark.slow)],
 )
 def test_new_clients_leave_nothing_behind(
     kept_most: int,

@@ -195,7 +195,14 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.__name__)
+#: Where it is killed in `make test`; the rest in `make test-slow`.
+CORE = {killed_before_it_saves, killed_before_it_hears}
+
+
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(point, id=point.__name__, marks=[] if point in CORE else [pytest.mark.slow]) for point in POINTS],
+)
 def test_a_killed_client_pays_once(
     point: Callable[..., None],
     line: Proxies,

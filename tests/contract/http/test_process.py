@@ -133,6 +133,7 @@ def test_the_log_has_one_line_a_request_and_no_secret(
         assert secret not in text
 
 
+@pytest.mark.slow
 def test_without_a_database_it_says_so(tmp_path: Path, issuer_url: str, token: Callable[..., str]) -> None:
     nowhere = f"postgresql://paidonce@127.0.0.1:{free_port()}/paidonce"
     with started(tmp_path, dsn=nowhere, issuer=issuer_url, api_pool_wait_s="0.3") as api:
@@ -194,7 +195,7 @@ def test_it_is_not_ready_while_the_database_takes_no_writes(tmp_path: Path, data
             assert api.stop() == 0
 
 
-@pytest.mark.parametrize("version", ["0001", "9999"])
+@pytest.mark.parametrize("version", ["0001", pytest.param("9999", marks=pytest.mark.slow)])
 def test_another_schema_stops_it(tmp_path: Path, database: str, issuer_url: str, version: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = %s", [version])

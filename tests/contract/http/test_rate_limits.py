@@ -93,6 +93,7 @@ def test_without_a_quota_nothing_is_said(client: httpx.Client) -> None:
     assert not [name for name in answer.headers if name.startswith("ratelimit")]
 
 
+@pytest.mark.slow
 def test_what_asks_no_server_is_not_counted(start: Start, ask: Ask) -> None:
     url, joe = start(rate_limit_subject="1/day"), subject()
     answers = [ask(url, joe, path="/v1/me") for _ in range(3)]
@@ -116,7 +117,7 @@ def test_a_refused_payment_was_not_made_and_its_key_is_free(start: Start, token:
 @pytest.mark.parametrize(
     ("how", "when_away", "status"),
     [
-        ("stalled", "open", 200),
+        pytest.param("stalled", "open", 200, marks=pytest.mark.slow),
         ("gone", "closed", 503),
         pytest.param("gone", "open", 200, marks=pytest.mark.slow),
         pytest.param("stalled", "closed", 503, marks=pytest.mark.slow),

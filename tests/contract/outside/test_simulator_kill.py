@@ -36,6 +36,7 @@ async def until(condition) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.slow
 async def test_every_charge_that_was_answered_is_there_after_a_kill(start_simulator) -> None:
     simulator = start_simulator()
     answered: dict[str, str] = {}

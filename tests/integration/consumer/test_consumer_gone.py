@@ -98,6 +98,7 @@ def test_no_work_is_finished_when_the_group_has_gone_on_without_us(rig) -> None:
     assert len(rig.worked()) == 1
 
 
+@pytest.mark.slow
 def test_a_client_that_hangs_in_a_rebalance_is_replaced_after_a_session(rig) -> None:
     """As kafka-python does when a poll ends while it joins: it sends no heartbeats, commits nothing, never joins."""
     member = rig.member(consumer_session_s=1.0)

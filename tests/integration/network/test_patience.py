@@ -69,6 +69,7 @@ async def test_so_does_code_on_asyncio(proxies: Proxies, settings: Settings) -> 
     await bind.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("silent")
 async def test_the_hot_pool_replaces_each_of_its_connections(proxies: Proxies, settings: Settings) -> None:
     async with db.hot_pool(settings, lock_timeout_ms=100, silence_s=SILENCE_S) as pool:

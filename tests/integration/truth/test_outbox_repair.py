@@ -93,6 +93,7 @@ def test_scripts_get_json(rig: Any, ahead: list[str], paidonce: Any) -> None:
     assert document_of(paidonce("repair", "--json", "--yes"))["mended"] is True
 
 
+@pytest.mark.slow
 def test_every_shard_is_looked_at_whatever_this_shell_says(
     rig: Any, paidonce: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

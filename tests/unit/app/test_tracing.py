@@ -253,6 +253,7 @@ def test_a_collector_that_never_answers_holds_no_exit() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_without_an_endpoint_nothing_that_makes_spans_is_imported() -> None:
     code = """
 import sys

@@ -44,6 +44,7 @@ def deliver(url: str, tenant: str, webhook_id: str, body: str = "{}", secret: st
     return httpx.post(f"{url}/{tenant}", content=body, headers=headers, trust_env=False).status_code
 
 
+@pytest.mark.slow
 def test_deliveries_are_verified_counted_and_sometimes_refused_once(url: str, mailbox: Path) -> None:
     answers = {f"e-{number}": deliver(url, "acme", f"e-{number}") for number in range(60)}
     unwell = [webhook_id for webhook_id, status in answers.items() if status == 500]
