@@ -54,11 +54,19 @@ class Result:
 
 
 async def talk(
-    replicas: Sequence[str], converse: Converse, *, kill: Kill | None, kills: int, sticky: bool, customers: int
+    replicas: Sequence[str],
+    converse: Converse,
+    *,
+    kill: Kill | None,
+    kills: int,
+    sticky: bool,
+    customers: int,
+    together: int = TOGETHER,
 ) -> Result:
-    """Let customers talk to the replicas until `customers` came and `kills` replicas died, one after the other.
+    """Let customers, `together` at once, talk to the replicas until `customers` came and `kills` replicas died.
 
-    `kill(number)` ends one and returns once it is up again. A `sticky` customer stays with one replica.
+    They die one after the other: `kill(number)` ends one and returns once it is up again. A `sticky` customer stays
+    with one replica.
     """
     result = Result(Tally())
 
@@ -79,7 +87,7 @@ async def talk(
 
     async with httpx.AsyncClient(trust_env=False, timeout=20.0) as http:
         killing = [asyncio.create_task(killer(kill))] if kill else []
-        await asyncio.gather(*(customer_after_customer(http) for _ in range(TOGETHER)))
+        await asyncio.gather(*(customer_after_customer(http) for _ in range(together)))
         for task in killing:
             task.cancel()
         await asyncio.gather(*killing, return_exceptions=True)

@@ -47,11 +47,12 @@ def one(dsn: str, query: str) -> Any:
     return found[0]
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
-def test_no_customer_notices_which_replica_answers_or_dies(stack: Stack, kills: int) -> None:
+@pytest.mark.parametrize(("kills", "together"), [(2, 3), pytest.param(10, 8, marks=pytest.mark.slow)])
+def test_no_customer_notices_which_replica_answers_or_dies(stack: Stack, kills: int, together: int) -> None:
     apis, ours, dsn = stack.addresses.apis, conversation_with(stack), stack.addresses.dsn
     before = {query: one(dsn, query) for query in PER_CUSTOMER}
-    result = asyncio.run(talk(apis, ours, kill=kills_of(stack), kills=kills, sticky=False, customers=CUSTOMERS))
+    die = kills_of(stack)
+    result = asyncio.run(talk(apis, ours, kill=die, kills=kills, sticky=False, customers=CUSTOMERS, together=together))
     assert result.faults == []
     assert set(result.tally.answers) == set(apis), "a replica answered nobody: nothing is proven"
     assert result.tally.broken, "nobody met a dead replica: nothing is proven"
