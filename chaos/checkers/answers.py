@@ -11,6 +11,8 @@ REFUND_FINAL = frozenset({"succeeded", "failed"})
 EXPECTED_CODES = frozenset(
     {"request-in-progress", "idempotency-key-reused", "not-cancelable", "not-refundable", "precondition-failed"}
 )
+#: The step that requests share which come together (app/payments/accepting.py), and which requests those are.
+SHARED, SHARED_BY = "payments.accept", ("POST", "/v1/payments")
 #: what a gateway says when no answer came to it; the API itself has no such codes
 UNANSWERED_CODES = frozenset({"bad-gateway", "gateway-timeout"})
 
@@ -109,7 +111,8 @@ def reads_agree(facts: Facts) -> Examined:
 def answers_expected(facts: Facts) -> Examined:
     """No error that the client has not caused and that 503 does not announce: no 500, no stray 4xx.
 
-    But for one 500 of each exception that was thrown into the API on purpose, while that request was under way.
+    But for one 500 of each exception that was thrown into the API on purpose, while that request was under way; where
+    requests that came together share what was hit, for those of one replica.
     """
     answered = [op for op in facts.operations if op.status]
     unexpected = [
@@ -117,16 +120,21 @@ def answers_expected(facts: Facts) -> Examined:
         for op in answered
         if op.outcome != "ok" and op.status != 503 and op.code not in EXPECTED_CODES | UNANSWERED_CODES
     ]
-    for at in _thrown_into_api(facts):
-        hit = next((op for op in unexpected if op.status == 500 and op.began <= at <= (op.ended or at)), None)
-        if hit is not None:
-            unexpected.remove(hit)
+    for at, shared in _thrown_into_api(facts):
+        hit = [op for op in unexpected if op.status == 500 and op.began <= at <= (op.ended or at)]
+        company = [op for op in hit if op.api == hit[0].api and (op.method, op.path) == SHARED_BY]
+        for op in company if shared else hit[:1]:
+            unexpected.remove(op)
     return len(answered), [
         Violation(f"a {op.kind} was answered with {op.status}", (op.told(), op.body[:300])) for op in unexpected
     ]
 
 
-def _thrown_into_api(facts: Facts) -> list[float]:
-    """Return when strikes of the kind `exception` hit the API (chaos/strikes.py)."""
+def _thrown_into_api(facts: Facts) -> list[tuple[float, bool]]:
+    """Return when strikes of the kind `exception` hit the API (chaos/strikes.py), and whether that step is shared."""
     struck = [fault for fault in facts.faults if fault.kind == "strike" and fault.target.startswith("api")]
-    return [fault.fired_at for fault in struck if fault.fired_at is not None and ":exception" in fault.saw]
+    return [
+        (fault.fired_at, fault.saw.startswith(f"{SHARED}:"))
+        for fault in struck
+        if fault.fired_at is not None and ":exception" in fault.saw
+    ]

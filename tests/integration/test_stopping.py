@@ -35,6 +35,8 @@ PROCESSES = {
 }
 #: The bound that the processes are told, and what a busy machine may take beyond it.
 STOP_S, BUSY_S = 3.0, 25.0
+#: A pass that takes longer is stuck: above what a pass takes on a busy machine, or nobody would ever be ready.
+STUCK_S = 4.0
 
 
 class Running:
@@ -117,7 +119,7 @@ def test_a_database_that_falls_silent_is_noticed_and_holds_no_stop(
 ) -> None:
     dsn = url(proxies.detour, f"postgres-{name}", settings.dsn.get_secret_value())
     make_topic(settings, tmp_path)
-    with running(name, settings, tmp_path, dsn=dsn, worker_stuck_s=1.0) as one:
+    with running(name, settings, tmp_path, dsn=dsn, worker_stuck_s=STUCK_S) as one:
         until(lambda: ready(one), within_s=BUSY_S, what=f"{name} to be ready")
         proxies.arm(Fault(link=f"postgres-{name}", kind="stall"))
         try:

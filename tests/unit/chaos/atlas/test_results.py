@@ -76,5 +76,19 @@ def test_an_exception_in_the_api_explains_one_500_and_no_more(good: Facts) -> No
         assert len(found["answers-expected"]) == left
 
 
+def test_an_exception_in_what_requests_share_explains_those_of_one_replica(good: Facts) -> None:
+    """On a busy machine several payments share the statement that is struck: each of them gets a 500."""
+    creates = [
+        replace(_failed(good), number=90 + number, began=40.0, ended=42.0, api=api, method="POST", path=path)
+        for number, (api, path) in enumerate(
+            [("a", "/v1/payments"), ("a", "/v1/payments"), ("b", "/v1/payments"), ("a", "/v1/payments/p-1/cancel")]
+        )
+    ]
+    struck = Fault(kind="strike", target="api", fired_at=41.0, saw="payments.accept:before:exception")
+    facts = replace(good, operations=[*good.operations, *creates], faults=[struck])
+    found = {one.checker.name: one.violations for one in judge(facts, CHECKERS)}
+    assert len(found["answers-expected"]) == 2
+
+
 def _failed(good: Facts) -> Operation:
     return replace(good.operations[0], outcome="info", status=500, body='{"code":"internal-error"}')
