@@ -91,7 +91,7 @@ def _outage(stack: Stack, payer: Any, do: Callable[[], Held]) -> Outage:
     with tables.connect(stack.addresses.dsn) as connection:
         facts = Facts(**tables.tables(connection), topic=witnesses.topic(stack.addresses.kafka, stack.settings.topic))
         attempts, starts = _attempts(connection)
-    restarts = sum(stack.restarts(name) for name in stack.pids())
+    restarts = sum(stack.restarts(name) for name in stack.names())
     answers, more_files = Counter(payer.answers[before:]), files_after - files
     return Outage(answers, pending, drained, attempts, starts, facts, restarts, more_files)
 
@@ -103,7 +103,8 @@ def _pending(stack: Stack) -> int:
 
 def _files(stack: Stack) -> Counter[str]:
     """Return how many files and sockets each of our processes has open."""
-    return Counter({name: psutil.Process(pid).num_fds() for name, pid in stack.pids().items()})
+    pids = stack.pids()
+    return Counter({name: psutil.Process(pids[name]).num_fds() for name in stack.names()})
 
 
 def _attempts(connection: psycopg.Connection[Any]) -> tuple[dict[int, int], int]:
