@@ -10,6 +10,7 @@ from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from paidonce.chaos.arena import Arena, DidNotFireError
 from paidonce.chaos.schedule import Planned
@@ -21,6 +22,9 @@ from paidonce.workers.consumer_member import group_of
 EMPTY_WITHIN_S = 20.0
 #: Seconds within which a stranger gets partitions: two rebalances of a group whose member polls.
 ASSIGNED_WITHIN_S = 20.0
+#: Strangers that try it in turn: one may have asked a broker that another fault cut off meanwhile, and believe it for
+#: long; and kafka-python's wait for ever when a poll ends while they join.
+TRIES = 3
 #: Strangers of a storm, one after the other, unless its arguments say otherwise.
 STRANGERS = 4
 #: Milliseconds of one poll of a stranger, and of its farewell.
@@ -83,6 +87,14 @@ def _offsets(admin: KafkaAdminClient, group: str) -> int:
 
 def _stranger(arena: Arena, group: str) -> int:
     """Be a member until partitions come, then leave; returns how many came."""
+    try:
+        return _member_for_a_while(arena, group)
+    except (KafkaError, TooLateError) as error:
+        raise DidNotFireError(f"{TRIES} strangers did not get into {group}: {error}") from error
+
+
+@retry(retry=retry_if_exception_type((KafkaError, TooLateError)), stop=stop_after_attempt(TRIES), reraise=True)
+def _member_for_a_while(arena: Arena, group: str) -> int:
     settings = arena.product.settings
     session_ms = int(settings.consumer_session_s * 1000)
     consumer = KafkaConsumer(
@@ -98,8 +110,6 @@ def _stranger(arena: Arena, group: str) -> int:
     )
     try:
         return _joined(consumer, group)
-    except (KafkaError, TooLateError) as error:
-        raise DidNotFireError(f"a stranger did not get into {group}: {error}") from error
     finally:
         consumer.close(timeout_ms=CLOSE_MS)
 
