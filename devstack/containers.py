@@ -47,7 +47,8 @@ def _start(run: Run, image: str, *, ports: tuple[int, int], ready: str, env: dic
         from testcontainers.core.waiting_utils import wait_for_logs  # noqa: PLC0415
     except ImportError as error:
         raise StackError(
-            "PAIDONCE_STACK=containers needs testcontainers: pip install 'paidonce[containers]'"
+            "PAIDONCE_STACK=containers needs testcontainers: "
+            "pip install --require-hashes -r requirements/containers.txt"
         ) from error
     try:
         container: Any = DockerContainer(image).with_bind_ports(inner, (LOOPBACK, outer))

@@ -5,16 +5,16 @@
 | kind | does | args |
 |---|---|---|
 | partition | nothing passes in either direction, new connections hang | |
-| one_way | nothing passes in one direction | direction: to_server (default) or to_client |
+| one-way | nothing passes in one direction | direction: to_server (default) or to_client |
 | refused | connections are reset, new ones refused | |
-| half_open | one side is gone, the other is not told | gone: server (default), client; scope: link, connection |
+| half-open | one side is gone, the other is not told | gone: server (default), client; scope: link, connection |
 | stall | as partition, but only for connections that there are | |
 | slow | bytes come late and few | delay_s, bytes_per_s |
-| reset_storm | connections are reset as soon as they speak | times |
-| lost_answer | the n-th event's answer is lost after the server did its work | event, nth, match, how, times |
-| lost_commit, lost_accept | the same for a COMMIT, and for the statement that accepts payments | but event |
-| lost_produce, lost_end_txn, lost_charge | the same in Kafka, and at the provider after it charged | but event |
-| broker_partition | a broker and the others no longer hear of each other; clients reach all of them | brokers |
+| reset-storm | connections are reset as soon as they speak | times |
+| lost-answer | the n-th event's answer is lost after the server did its work | event, nth, match, how, times |
+| lost-commit, lost-accept | the same for a COMMIT, and for the statement that accepts payments | but event |
+| lost-produce, lost-end-txn, lost-charge | the same in Kafka, and at the provider after it charged | but event |
+| broker-partition | a broker and the others no longer hear of each other; clients reach all of them | brokers |
 
 The target `kafka` is whichever broker's link transactions end on at that moment.
 `how` an answer is lost: reset (default), swallow (silence), stall (late, at the healing).

@@ -22,7 +22,7 @@ PAGE = (ROOT / "docs/own-workers.md").read_text()
 #: Seconds to install, and to start the stack, on a busy machine.
 INSTALL_S, START_S = 300.0, 120.0
 #: Names of ours that a project may have too.
-COMMON = ("app", "bench", "chaos", "devstack", "gateway", "migrations", "workers")
+COMMON = ("app", "bench", "chaos", "console", "devstack", "gateway", "migrations", "workers")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

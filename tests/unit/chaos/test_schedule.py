@@ -1,14 +1,17 @@
 """Does a seed fix which fault strikes whom and when, and does a plan that is none say why?"""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from paidonce.chaos import plan
+from paidonce.chaos.atlas.targets import all_steps
 from paidonce.chaos.carry_out import check
 from paidonce.chaos.plan import SPAN, Faults, Load, Plan, PlanError
 from paidonce.chaos.schedule import schedule
+from paidonce.chaos.strikes import Strike
 
 MIXED = Plan(
     name="mixed",
@@ -101,3 +104,14 @@ def test_a_plan_that_is_not_there_and_a_fault_that_is_not_there_name_those_that_
         plan.load("no-such-plan")
     with pytest.raises(PlanError, match="freeze"):
         check(Plan(name="x", says="", faults=(Faults(kind="burn", targets=("relay",)),)))
+
+
+def test_the_plan_of_the_manual_can_be_run(tmp_path: Path) -> None:
+    """And what it strikes is there: a strike at a step that nobody passes never fires."""
+    manual = (Path(__file__).parents[3] / "docs/chaos.md").read_text()
+    [text] = re.findall(r"```toml\n(says.*?)```", manual, re.DOTALL)
+    (tmp_path / "manual.toml").write_text(text)
+    found = plan.load(str(tmp_path / "manual.toml"))
+    struck = {Strike.parse(one).step for strikes in found.strikes.values() for one in strikes}
+    assert struck
+    assert struck <= set(all_steps())
