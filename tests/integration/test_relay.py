@@ -336,6 +336,7 @@ def test_a_commit_that_was_sent_twice_costs_the_producer_its_place(
     assert sorted(ids(records(settings))) == sorted(sent)
 
 
+@pytest.mark.slow
 def test_an_owner_that_slept_past_its_lease_stops_by_itself(settings: Settings, bind: Engine, relays: Any) -> None:
     stale = relays(relay_lease_s=600.0)
     sent = append(bind, *KEYS)
@@ -358,6 +359,7 @@ def test_an_owner_that_slept_past_its_lease_stops_by_itself(settings: Settings, 
     assert sorted(ids(records(settings))) == sorted(sent)
 
 
+@pytest.mark.slow
 def test_another_partition_count_is_refused(settings: Settings, bind: Engine, relays: Any) -> None:
     append(bind, *KEYS)
     drain(relays())
@@ -395,6 +397,7 @@ def test_events_larger_than_the_topic_takes_are_refused_at_the_start(relays: Any
         drain(relays(message_bytes_max=2_000_000))
 
 
+@pytest.mark.slow
 def test_a_recreated_topic_gets_every_retained_window_again(settings: Settings, bind: Engine, relays: Any) -> None:
     sent = [append(bind, *KEYS, first=number) for number in (0, 10, 20)]
     first = relays(relay_window_events=3)

@@ -181,7 +181,8 @@ def test_status_and_doctor_read_the_running_stack(up: Up) -> None:
     assert well.returncode == 0, well.stdout
 
 
-@pytest.mark.parametrize("command", [pytest.param("status", marks=pytest.mark.slow), "doctor"])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["status", "doctor"])
 def test_in_a_shell_that_begins_as_it_prints_the_commands_find_everything_well(up: Up, command: str) -> None:
     printed = (up.file.parent / "said").read_text()
     [line] = re.findall(r"set -a; \. (\S+); set \+a", printed)

@@ -180,6 +180,7 @@ def test_it_drains_before_it_stops(tmp_path: Path, database: str, issuer_url: st
         assert api.running.wait(STOP_S) == 0, api.log.read_text()
 
 
+@pytest.mark.slow
 def test_it_is_not_ready_while_the_database_takes_no_writes(tmp_path: Path, database: str, issuer_url: str) -> None:
     name = database.rpartition("/")[2]
     with psycopg.connect(database, autocommit=True, options="-c default_transaction_read_only=off") as tables:
@@ -195,7 +196,8 @@ def test_it_is_not_ready_while_the_database_takes_no_writes(tmp_path: Path, data
             assert api.stop() == 0
 
 
-@pytest.mark.parametrize("version", ["0001", pytest.param("9999", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["0001", "9999"])
 def test_another_schema_stops_it(tmp_path: Path, database: str, issuer_url: str, version: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = %s", [version])

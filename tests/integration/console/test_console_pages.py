@@ -11,6 +11,8 @@ from paidonce.app.messaging import brakes, dead_letters, effects
 HOSTILE = "<script>window.struck=1</script><img src=x onerror=window.struck=1>\"'>"
 OLGA = "olga@operations.example"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def letter(bind: Engine) -> int:

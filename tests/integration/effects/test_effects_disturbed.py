@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 
+import pytest
 from sqlalchemy import text
 
 from paidonce.app import db
@@ -110,6 +111,7 @@ async def test_a_commit_without_an_answer_settles_once(world, charges, monkeypat
     assert (world.states, world.settlements) == ({"done": 1}, 1)
 
 
+@pytest.mark.slow
 async def test_what_cannot_be_settled_is_unknown_and_asked_again(world, charges):
     world.create("p1")
 

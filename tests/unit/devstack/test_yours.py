@@ -33,6 +33,7 @@ def test_nothing_of_yours_is_nothing() -> None:
     assert (Yours().members({}), Yours().url) == ([], None)
 
 
+@pytest.mark.slow
 def test_a_module_that_cannot_be_imported_is_said_before_anything_of_it_starts(tmp_path) -> None:
     (tmp_path / "own_handlers.py").write_text("import no_such_library")
     with pytest.raises(StackError, match="no_such_library"):
