@@ -25,7 +25,7 @@ def sweep(tx: Connection, _older_than: timedelta) -> int:
     return sum(tx.execute(delete(table).where(table.c.arrived_at < old)).rowcount for table in (ours, foreign))
 
 
-def check_nothing(_settings: Settings, _topic: Keeps | None = None) -> None:
+def check_nothing(_settings: Settings, _topic: Keeps | None = None, **_more: object) -> None:
     """Take any retention."""
 
 

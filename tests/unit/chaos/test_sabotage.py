@@ -48,6 +48,9 @@ def test_a_patch_that_does_not_fit_any_more_is_an_error() -> None:
     product = SimpleNamespace(__name__="product", STATEMENT="SELECT 1 FROM one, one")
     with pytest.raises(PatchError, match="product has no work"):
         swap(product, "work", print)
+    product.check = lambda settings, *, name: (settings, name)
+    with pytest.raises(PatchError, match=r"product\.check takes \(settings, \*, name\), not \(_settings\)"):
+        swap(product, "check", lambda _settings: None)
     with pytest.raises(PatchError, match=r"product\.STATEMENT does not say 'two' once"):
         reword(product, "STATEMENT", "two", "three")
     with pytest.raises(PatchError, match=r"product\.STATEMENT does not say 'one' once"):
