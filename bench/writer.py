@@ -57,6 +57,7 @@ def _write(job: Job, first: int, began: float, hinter: Hinter, committed: dict[U
     session: psycopg.Connection[Any]
     with psycopg.connect(job.dsn, autocommit=True, prepare_threshold=0) as session:
         for number in range(first, job.events, job.connections):
+            # Each event has its moment, so that the rate is the asked one whatever a write takes.
             time.sleep(max(0.0, began + number / job.rate - time.monotonic()))
             event = new_id()
             session.execute(INSERT, [event, str(new_id()), PAYLOAD])

@@ -17,9 +17,9 @@ from paidonce.devstack.issuer.clients import credentials
 
 CART = {"currency": "EUR", "items": [{"name": "x", "unit_amount": 1, "quantity": 1}]}
 #: Clients that fill what is bounded, and clients that must then add nothing.
-WARM, NEW = 80, 150
+WARM, NEW = 80, 300
 #: Blocks that a client may leave: one that is remembered leaves 18, and the process itself comes and goes by 300.
-EACH = 5
+EACH = 3
 
 
 def visit(api: httpx.Client, issuer: httpx.Client) -> None:

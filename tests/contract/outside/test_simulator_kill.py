@@ -16,6 +16,8 @@ SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
 
+pytestmark = pytest.mark.slow
+
 
 def charge(reference: str, method: str = "pm_ok") -> dict:
     return {
@@ -36,7 +38,6 @@ async def until(condition) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.slow
 async def test_every_charge_that_was_answered_is_there_after_a_kill(start_simulator) -> None:
     simulator = start_simulator()
     answered: dict[str, str] = {}
@@ -66,7 +67,6 @@ async def test_every_charge_that_was_answered_is_there_after_a_kill(start_simula
     assert simulator.rows("SELECT count(*) FROM calls WHERE status IS NULL")[0][0] <= len(payers)
 
 
-@pytest.mark.slow
 async def test_a_key_that_ran_when_the_simulator_was_killed_can_be_used_again(start_simulator) -> None:
     simulator = start_simulator(slow_s=30)
     async with httpx.AsyncClient(timeout=30) as client:
@@ -85,7 +85,6 @@ async def test_a_key_that_ran_when_the_simulator_was_killed_can_be_used_again(st
     await until(lambda: simulator.rows("SELECT count(*) FROM calls") == [(3,)])
 
 
-@pytest.mark.slow
 async def test_webhooks_are_signed_retried_and_keep_their_id_across_a_kill(start_simulator, raw_server) -> None:
     taken = asyncio.Event()
     ours = await raw_server(lambda _: NO_CONTENT if taken.is_set() else ERROR)
@@ -107,7 +106,6 @@ async def test_webhooks_are_signed_retried_and_keep_their_id_across_a_kill(start
     assert signing.verify(SECRET, headers, body, now=datetime.now(UTC)) == headers["webhook-id"]
 
 
-@pytest.mark.slow
 async def test_each_object_has_its_event_and_copies_share_an_id(start_simulator, raw_server) -> None:
     ours = await raw_server(lambda _: NO_CONTENT)
     simulator = start_simulator(webhook_url=ours.url, secret=SECRET, webhook_copies=3, webhook_delay_s=0.05)
@@ -129,7 +127,6 @@ async def test_each_object_has_its_event_and_copies_share_an_id(start_simulator,
     assert all(len(ids) == 3 and len(set(ids)) == 1 for ids in seen.values())
 
 
-@pytest.mark.slow
 async def test_sigterm_ends_it_cleanly(start_simulator) -> None:
     simulator = start_simulator()
     assert simulator.stop() == 0

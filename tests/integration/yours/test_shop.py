@@ -38,7 +38,7 @@ BETWEEN = 15
 PAUSE_S = 0.03
 #: Who orders while everything is killed; the other tests' customers are asked about nowhere in that one.
 WHO = ("ann", "bob")
-THEIRS = "(SELECT id FROM shop.orders WHERE customer IN ('ann', 'bob'))"
+THEIRS = f"(SELECT id FROM shop.orders WHERE customer IN {WHO})"
 #: Not of the shop's way, and no process of a worker.
 OUTSIDE = {"provider", "issuer"}
 TEA = 100_000
