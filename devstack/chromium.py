@@ -32,8 +32,14 @@ def provide() -> None:
     except subprocess.TimeoutExpired:
         raise PackagesUnobtainableError(f"no browser: {' '.join(command[2:])} took too long; {ADVICE}") from None
     if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise PackagesUnobtainableError(f"no browser: {' '.join(last)}; {ADVICE}")
+        raise PackagesUnobtainableError(f"no browser: {_why(done.stdout + done.stderr)}; {ADVICE}")
+
+
+def _why(said: str) -> str:
+    """Return the first line that names an error: a script's stack comes after it."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    named = [line for line in lines if "error" in line.lower()]
+    return next(iter(named or lines), "the download failed and did not say why")
 
 
 ADVICE = "install Chromium by the machine's own means, on Debian: apt-get install chromium"
@@ -43,4 +49,4 @@ if __name__ == "__main__":
     try:
         provide()
     except PackagesUnobtainableError as error:
-        sys.exit(f"make test-page cannot run here: {error}")
+        sys.exit(f"The tests that need a browser cannot run here: {error}")

@@ -16,14 +16,14 @@ from paidonce.chaos.arena import Arena, DidNotFireError
 from paidonce.chaos.schedule import Planned
 from paidonce.devstack.errors import TooLateError
 from paidonce.devstack.waiting import until
+from paidonce.workers.broker import METADATA_MOST_MS, RECONNECT_MOST_MS
 from paidonce.workers.consumer_member import group_of
 
 #: Seconds within which the group lets its offsets be deleted: its member left in order, or its session (2 s) is over.
 EMPTY_WITHIN_S = 20.0
 #: Seconds within which a stranger gets partitions: two rebalances of a group whose member polls.
 ASSIGNED_WITHIN_S = 20.0
-#: Strangers that try it in turn: one may have asked a broker that another fault cut off meanwhile, and believe it for
-#: long; and kafka-python's wait for ever when a poll ends while they join.
+#: Strangers that try it in turn: kafka-python's (3.0.12) wait for ever when a poll ends while they join.
 TRIES = 3
 #: Strangers of a storm, one after the other, unless its arguments say otherwise.
 STRANGERS = 4
@@ -107,6 +107,9 @@ def _member_for_a_while(arena: Arena, group: str) -> int:
         partition_assignment_strategy=(CooperativeStickyAssignor,),
         session_timeout_ms=session_ms,
         heartbeat_interval_ms=session_ms // 3,
+        # As our own members: one that asked a broker which another fault has cut off shall not believe it for minutes.
+        reconnect_backoff_max_ms=RECONNECT_MOST_MS,
+        metadata_max_age_ms=METADATA_MOST_MS,
     )
     try:
         return _joined(consumer, group)
