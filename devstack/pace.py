@@ -13,7 +13,6 @@ PACE: dict[str, Any] = {
     "consumer_lock_timeout_ms": 2_000,
     "effect_call_s": 1.0,
     "effect_lease_s": 3.0,
-    "effect_poll_s": 0.05,
     "effect_retry_first_s": 0.1,
     "effect_retry_most_s": 1.0,
     "breaker_open_s": 0.5,
